@@ -1,0 +1,80 @@
+# Slipway. `make` lists what there is.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+export CGO_ENABLED ?= 0
+version := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+ldflags := -s -w
+embedded := cmd/slipway/embedded
+sources = $(shell git ls-files -co --exclude-standard '*.go' go.mod go.sum 2>/dev/null)
+gotestsum := go run gotest.tools/gotestsum@v1.13.0
+lint := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.6.2
+logs := .cache/tests
+
+.PHONY: help
+help: ## list what there is
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+.PHONY: demo
+demo: bin/slipway ## the whole story on this machine: promote, replace under load, roll back
+	@bin/slipway demo
+
+.PHONY: build
+build: bin/slipway bin/modelserver ## both programs into bin/
+
+# The command line carries the model server for both platforms, so that one file is all a user needs.
+bin/slipway: $(embedded)/modelserver-linux-amd64.zst $(embedded)/modelserver-linux-arm64.zst $(sources)
+	@echo "building bin/slipway"
+	@go build -trimpath -tags embedserver -ldflags '$(ldflags) -X main.version=$(version)' -o $@ ./cmd/slipway
+
+bin/modelserver: $(sources)
+	@echo "building bin/modelserver"
+	@go build -trimpath -ldflags '$(ldflags)' -o $@ ./cmd/modelserver
+
+$(embedded)/modelserver-linux-%.zst: $(sources)
+	@echo "building the model server for linux/$*"
+	@mkdir -p $(@D)
+	@GOOS=linux GOARCH=$* go build -trimpath -ldflags '$(ldflags)' -o $(@:.zst=) ./cmd/modelserver
+	@go run ./cmd/slipway/embed $(@:.zst=) $@ && rm $(@:.zst=)
+
+.PHONY: test
+test: tools ## everything: units, then the whole against real MLflow, image registry and scikit-learn
+	@rm -rf $(logs) && mkdir -p $(logs)
+	@$(MAKE) --no-print-directory unit e2e
+	@echo "slowest tests:"; cat $(logs)/*.json | $(gotestsum) tool slowest --threshold 100ms 2>/dev/null | sort -k3 | tail -10 || true
+
+.PHONY: unit
+unit: ## tests that need nothing but Go: under a minute
+	@mkdir -p $(logs)
+	@CGO_ENABLED=1 $(gotestsum) --format pkgname-and-test-fails --jsonfile $(logs)/unit.json -- -race -shuffle=on -timeout 10m ./...
+
+.PHONY: e2e
+e2e: tools ## tests against the real things (installed into a cache on first use)
+	@mkdir -p $(logs)
+	@$(gotestsum) --format pkgname-and-test-fails --jsonfile $(logs)/e2e.json -- -tags e2e -shuffle=on -timeout 60m -p 1 -run E2E ./...
+
+.PHONY: bench
+bench: tools build ## ratios against what users would pick instead, measured in one run
+	@go run ./e2e/bench
+
+.PHONY: tools
+tools: # what the tests need beside Go and Python, from Debian
+	@for tool in wrk:wrk python3:python3 gcc:gcc; do \
+	  command -v $${tool%%:*} >/dev/null || missing="$$missing $${tool##*:}"; done; \
+	python3 -c 'import ensurepip' 2>/dev/null || missing="$$missing python3-venv"; \
+	[ -e /usr/include/stdlib.h ] || missing="$$missing libc6-dev"; \
+	if [ -n "$$missing" ]; then \
+	  [ "$$(id -u)" = 0 ] || { echo "missing:$$missing; install them, for example: sudo apt-get install$$missing" >&2; exit 1; }; \
+	  echo "installing$$missing"; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; fi
+
+.PHONY: lint
+lint: ## static checks
+	@$(lint) run ./...
+
+.PHONY: generate
+generate: ## docs/cli.md from the command line itself
+	@go test ./cmd/slipway -run TestReferenceIsCurrent -update
+
+.PHONY: clean
+clean: ## remove what was built
+	@rm -rf bin .cache $(embedded)/*.zst
