@@ -73,10 +73,13 @@ type Release struct {
 	RunURL        string            `json:"runUrl,omitempty"`
 	Reason        string            `json:"reason"`             // why it was started: "@champion points at it", "rollback by hand"
 	Previous      *Release          `json:"previous,omitempty"` // the verified release it replaces, without its own Previous
+	Undoes        ReleaseID         `json:"undoes,omitempty"`   // a rollback by hand: the release it takes back
+	Found         Digest            `json:"found,omitempty"`    // what the target was set to before, where that was not Previous
 	Fence         uint64            `json:"fence,omitempty"`    // of the lock it was rolled out under
 	Phase         Phase             `json:"phase"`
 	Deadline      time.Time         `json:"deadline,omitzero"` // of the phase
 	Failure       *Failure          `json:"failure,omitempty"`
+	BackFailure   *Failure          `json:"backFailure,omitempty"` // why the way back failed
 	Verdict       *Verdict          `json:"verdict,omitempty"`
 	Spans         []Span            `json:"spans,omitempty"` // how long each step took
 	Created       time.Time         `json:"created"`

@@ -83,6 +83,7 @@ const (
 	Remove ActionKind = "remove" // serve nothing: the way back of a target's first release
 	Verify ActionKind = "verify" // probe and ask every replica of Release
 	Finish ActionKind = "finish" // the release has ended: record it
+	Leave  ActionKind = "leave"  // touch nothing: the target is another run's, or a later step's
 )
 
 // Action is one step of a rollout. It carries all the target needs, so that
