@@ -1,0 +1,125 @@
+package rollout
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/slipway-dev/slipway"
+)
+
+// answerQuickly answers without the lock where nothing is to be done. While a
+// release is on its way, or a quarantine is to be lifted, it does not.
+func (d *Driver) answerQuickly(ctx context.Context, ask Ask, version slipway.ModelVersion) (Outcome, bool, error) {
+	rec, err := d.load(ctx)
+	if err != nil {
+		return Outcome{}, false, err
+	}
+	if rec.Hold != nil {
+		return d.held(rec), true, nil
+	}
+	if rec.Current != nil {
+		return Outcome{}, false, nil
+	}
+	o, answered, err := d.answer(ctx, ask, rec, version)
+	if err != nil || !answered || !ask.Promoted || len(lift(rec.Quarantine, version)) == len(rec.Quarantine) {
+		return o, answered, err
+	}
+	r, err := d.hold(ctx, 0)
+	if err != nil {
+		return Outcome{}, false, err
+	}
+	defer r.letGo(ctx)
+	return o, true, r.liftQuarantine(ctx, ask, version)
+}
+
+// answer tells whether the version need not, or must not, be deployed.
+func (d *Driver) answer(ctx context.Context, ask Ask, rec slipway.Record, version slipway.ModelVersion) (Outcome, bool, error) {
+	if rec.Hold != nil {
+		return d.held(rec), true, nil
+	}
+	if q := rec.Quarantined(version); q != nil && !ask.Retry {
+		return d.quarantined(rec, *q), true, nil
+	}
+	if rec.Live == nil || !same(rec.Live.Model, version) || ask.Same != nil && !ask.Same(*rec.Live) {
+		return Outcome{}, false, nil
+	}
+	yes, err := d.reallyServes(ctx, *rec.Live)
+	if err != nil || !yes {
+		return Outcome{}, false, err
+	}
+	return Outcome{
+		Kind: Nothing, Release: *rec.Live, Serving: rec.Live,
+		Message: fmt.Sprintf("nothing to do: %s serves and is verified since %s", version, rec.Live.Ended.UTC().Format(time.RFC3339)),
+	}, true, nil
+}
+
+func (d *Driver) held(rec slipway.Record) Outcome {
+	message := "the target is held by " + rec.Hold.By
+	if rec.Hold.Reason != "" {
+		message += ": " + rec.Hold.Reason
+	}
+	return Outcome{Kind: Held, Serving: rec.Live, Message: message, Hint: "slipway resume " + d.config.Target}
+}
+
+func (d *Driver) quarantined(rec slipway.Record, q slipway.Quarantine) Outcome {
+	o := Outcome{
+		Kind: Quarantined, Serving: rec.Live, Hint: "promote another version, or deploy it again with --retry",
+		Message: fmt.Sprintf("%s is quarantined since %s: %s", q.Model, q.At.UTC().Format(time.RFC3339), q.Reason),
+	}
+	if r := find(rec, q.Release); r != nil {
+		o.Release = *r
+	}
+	return o
+}
+
+// reallyServes looks whether the target still serves what the record says. A
+// replica more or less does not matter; one that is being started again is
+// waited for.
+func (d *Driver) reallyServes(ctx context.Context, live slipway.Release) (bool, error) {
+	until := time.Now().Add(d.config.Limits.Pending)
+	for pause := d.config.PollFirst; ; pause = min(2*pause, d.config.PollMost) {
+		o, err := d.observe(ctx)
+		if err != nil || !serves(o, live) {
+			return false, err
+		}
+		if answers(o, live) {
+			return true, nil
+		}
+		if time.Now().Add(pause).After(until) {
+			return false, nil
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
+		}
+	}
+}
+
+// answers reports whether a replica of the release is ready and none of
+// another release receives requests.
+func answers(o slipway.Observation, live slipway.Release) bool {
+	ready := false
+	for _, r := range o.Replicas {
+		switch {
+		case r.Serving && !belongs(r, live):
+			return false
+		case r.Serving && r.State == slipway.Ready:
+			ready = true
+		}
+	}
+	return ready
+}
+
+// liftQuarantine ends the quarantine of all other versions if this one is
+// promoted now. A version that was only named does not: the promotion still
+// points at the one that must not come back by itself.
+func (r *run) liftQuarantine(ctx context.Context, ask Ask, version slipway.ModelVersion) error {
+	rec := r.rec
+	rec.Quarantine = lift(rec.Quarantine, version)
+	if !ask.Promoted || rec.Hold != nil || len(rec.Quarantine) == len(r.rec.Quarantine) {
+		return nil
+	}
+	return r.store(ctx, rec, time.Time{})
+}

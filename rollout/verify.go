@@ -1,0 +1,80 @@
+package rollout
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/slipway-dev/slipway"
+)
+
+// Verify is the step after Rollout: it takes the lock again under the fence
+// the release carries, and drives the release to its end. If another run has
+// ended the release meanwhile, that is the outcome; if another run has taken
+// the target, it is Superseded.
+func (d *Driver) Verify(ctx context.Context, release slipway.Release) (Outcome, error) {
+	return d.closing(ctx)(d.verify(ctx, release))
+}
+
+func (d *Driver) verify(ctx context.Context, release slipway.Release) (Outcome, error) {
+	if release.ID == "" || release.Fence == 0 {
+		return Outcome{Release: release}, slipway.Errorf(slipway.Invalid, "verifying", "the release was not rolled out").
+			WithHint("run `slipway rollout` first and hand its release.json on")
+	}
+	r, err := d.hold(ctx, release.Fence)
+	if slipway.CodeOf(err) == slipway.Superseded {
+		return d.fate(ctx, release)
+	}
+	if err != nil {
+		return Outcome{Kind: Unfinished, Release: release, Hint: "slipway verify"}, err
+	}
+	defer r.letGo(ctx)
+	if r.rec.Current == nil || r.rec.Current.ID != release.ID {
+		return d.fate(ctx, release)
+	}
+	ended, err := r.finish(ctx, nil)
+	if err != nil {
+		return r.unfinished(ctx, *ended, err)
+	}
+	return outcomeOf(*ended, r.rec.Live), nil
+}
+
+// fate returns what became of a release that another run took up.
+func (d *Driver) fate(ctx context.Context, release slipway.Release) (Outcome, error) {
+	rec, err := d.load(ctx)
+	if err != nil {
+		return Outcome{Kind: Unfinished, Release: release}, err
+	}
+	if ended := find(rec, release.ID); ended != nil {
+		return outcomeOf(*ended, rec.Live), nil
+	}
+	return Outcome{
+		Kind: Superseded, Release: release, Serving: rec.Live,
+		Message: fmt.Sprintf("%s was superseded: another run has taken the target since it was rolled out", release.Model),
+		Hint:    "slipway status " + d.config.Target,
+	}, nil
+}
+
+// finish drives to its end what is on its way to the target, under this run's
+// fence and with the time its phase has from now on; nil: nothing was. A
+// problem stops it.
+func (r *run) finish(ctx context.Context, stop *slipway.Problem) (*slipway.Release, error) {
+	if r.rec.Current == nil {
+		return nil, nil
+	}
+	release := *r.rec.Current
+	release.Fence = r.lock.Fence()
+	if !release.Phase.Ended() {
+		release.Deadline = time.Now().Add(r.config.Limits.of(release.Phase, release))
+	}
+	rec := r.rec
+	rec.Current = &release
+	if err := r.store(ctx, rec, release.Deadline); err != nil {
+		return &release, err
+	}
+	r.tell(release, slipway.Event{Kind: slipway.Note, Step: stepOf(release.Phase), Message: fmt.Sprintf("taking %s up again: it is %s", release.Model, release.Phase)})
+	r.stop = stop
+	ended, err := r.drive(ctx)
+	r.stop = nil
+	return &ended, err
+}
