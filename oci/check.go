@@ -1,0 +1,211 @@
+package oci
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/slipway-dev/slipway"
+)
+
+// readable is up to which size a blob is read back after a push. A larger one
+// is asked for its size and digest: the image registry hashed it when it
+// arrived, whoever unpacks it hashes it again, and to read it would double the
+// time of a push.
+const readable = 4 << 20
+
+const (
+	maxManifest = 8 << 20
+	maxChildren = 100
+)
+
+// readBack compares what the image registry holds with what was pushed: every
+// manifest and every blob up to readable byte for byte, larger blobs by size
+// and digest, tags by the digest they point at.
+func (s *session) readBack(ctx context.Context, c *cargo, tags []string) error {
+	const op = "reading back what was pushed"
+	group, ctx := s.group(ctx)
+	for _, m := range c.manifests {
+		group.Go(func() error {
+			got, err := s.getManifest(ctx, m.digest.String())
+			if err == nil && !bytes.Equal(got.raw, m.raw) {
+				err = corrupt(op, "the manifest %s differs", m.digest)
+			}
+			return failure(op, s.repo, err)
+		})
+	}
+	for _, b := range c.blobs {
+		group.Go(func() error { return failure(op, s.repo, s.readBlob(ctx, b)) })
+	}
+	for _, t := range tags {
+		group.Go(func() error {
+			got, err := s.getManifest(ctx, t)
+			if err == nil && got.digest != c.top().digest {
+				err = slipway.Errorf(slipway.Conflict, op, "the tag %s points at %s, not at what was pushed: somebody else set it", t, slipwayDigest(got.digest).Short())
+			}
+			return failure(op, s.repo, err)
+		})
+	}
+	return group.Wait()
+}
+
+func (s *session) readBlob(ctx context.Context, b *blob) error {
+	if b.size > readable {
+		has, err := s.has(ctx, b)
+		if err == nil && !has {
+			err = corrupt("checking "+b.digest.String(), "the image registry took it and does not have it")
+		}
+		return err
+	}
+	r := s.getBlob(ctx, v1.Descriptor{Digest: b.digest, Size: b.size})
+	defer r.Close()
+	_, err := io.Copy(io.Discard, r)
+	return err
+}
+
+// getManifest reads a manifest or an index by digest, which is checked, or by tag.
+func (s *session) getManifest(ctx context.Context, ref string) (manifest, error) {
+	accept := http.Header{"Accept": {
+		string(types.OCIManifestSchema1), string(types.OCIImageIndex), string(types.DockerManifestSchema2), string(types.DockerManifestList),
+	}}
+	resp, err := s.send(ctx, http.MethodGet, s.url("/manifests/%s", ref), accept)
+	if err != nil {
+		return manifest{}, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return manifest{}, refused(resp)
+	}
+	defer discard(resp)
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxManifest+1))
+	if err != nil {
+		return manifest{}, err
+	}
+	if len(raw) > maxManifest {
+		return manifest{}, slipway.Errorf(slipway.Exhausted, "reading the manifest "+ref, "it is larger than %d bytes", maxManifest)
+	}
+	digest, _, err := v1.SHA256(bytes.NewReader(raw))
+	if err != nil {
+		return manifest{}, err
+	}
+	if want, err := v1.NewHash(ref); err == nil && want != digest {
+		return manifest{}, corrupt("reading the manifest "+ref, "the image registry gave %s for it", digest)
+	}
+	return manifest{raw, mediaTypeOf(raw, resp.Header.Get("Content-Type")), digest}, checkHeader(resp, digest)
+}
+
+// mediaTypeOf prefers what the manifest says itself, for that is what the
+// digest covers.
+func mediaTypeOf(raw []byte, header string) types.MediaType {
+	var m struct {
+		MediaType types.MediaType `json:"mediaType"`
+	}
+	if json.Unmarshal(raw, &m) == nil && m.MediaType != "" {
+		return m.MediaType
+	}
+	return types.MediaType(header)
+}
+
+// imageManifests returns the image's manifest, or those of all its platforms
+// with their descriptors.
+func (s *session) imageManifests(ctx context.Context, digest slipway.Digest) ([]*v1.Manifest, []v1.Descriptor, error) {
+	top, err := s.getManifest(ctx, string(digest))
+	if err != nil {
+		return nil, nil, err
+	}
+	if !top.mediaType.IsIndex() {
+		m, err := parseManifest(top)
+		return []*v1.Manifest{m}, []v1.Descriptor{top.descriptor()}, err
+	}
+	index, err := v1.ParseIndexManifest(bytes.NewReader(top.raw))
+	if err != nil {
+		return nil, nil, notAnImage(top, err)
+	}
+	if len(index.Manifests) == 0 || len(index.Manifests) > maxChildren {
+		return nil, nil, slipway.Errorf(slipway.Invalid, "reading the image", "an index of %d images", len(index.Manifests))
+	}
+	var manifests []*v1.Manifest
+	for _, d := range index.Manifests {
+		child, err := s.getManifest(ctx, d.Digest.String())
+		if err != nil {
+			return nil, nil, err
+		}
+		m, err := parseManifest(child)
+		if err != nil {
+			return nil, nil, err
+		}
+		manifests = append(manifests, m)
+	}
+	return manifests, index.Manifests, nil
+}
+
+func parseManifest(m manifest) (*v1.Manifest, error) {
+	if !m.mediaType.IsImage() {
+		return nil, notAnImage(m, nil)
+	}
+	parsed, err := v1.ParseManifest(bytes.NewReader(m.raw))
+	if err != nil {
+		return nil, notAnImage(m, err)
+	}
+	for _, d := range append(parsed.Layers, parsed.Config) {
+		if d.Size < 0 || d.Digest.Algorithm != "sha256" {
+			return nil, notAnImage(m, nil)
+		}
+	}
+	return parsed, nil
+}
+
+func notAnImage(m manifest, err error) error {
+	return &slipway.Error{Op: "reading the image", Code: slipway.Invalid, Message: slipwayDigest(m.digest).Short() + " is no image", Err: err}
+}
+
+// Check reports whether the image can still be pulled: its manifest and every
+// blob of every platform are there, in their size. The error's code is NotFound
+// when something is gone, Corrupt when it is not what it was.
+func (c *Client) Check(ctx context.Context, img slipway.Image) error {
+	op := "checking the image " + img.Digest.Short()
+	s, err := c.pull(ctx, img)
+	if err != nil {
+		return err
+	}
+	manifests, _, err := s.imageManifests(ctx, img.Digest)
+	if err != nil {
+		return failure(op, s.repo, err)
+	}
+	seen := map[v1.Hash]bool{}
+	group, ctx := s.group(ctx)
+	for _, m := range manifests {
+		for _, d := range append(m.Layers, m.Config) {
+			if seen[d.Digest] {
+				continue
+			}
+			seen[d.Digest] = true
+			group.Go(func() error {
+				has, err := s.has(ctx, &blob{digest: d.Digest, size: d.Size})
+				if err == nil && !has {
+					err = slipway.Errorf(slipway.NotFound, op, "%s no longer has its blob %s", s.repo.Name(), slipwayDigest(d.Digest).Short()).
+						WithHint("push the image again, and keep the image registry from cleaning it up")
+				}
+				return failure(op, s.repo, err)
+			})
+		}
+	}
+	return group.Wait()
+}
+
+// pull opens the repository of an image named by digest.
+func (c *Client) pull(ctx context.Context, img slipway.Image) (*session, error) {
+	if _, err := slipway.ParseDigest(string(img.Digest)); err != nil {
+		return nil, err
+	}
+	repo, err := parseRepository(img.Repository)
+	if err != nil {
+		return nil, err
+	}
+	return c.open(ctx, repo, transport.PullScope)
+}

@@ -1,0 +1,459 @@
+package oci
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"sync"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/partial"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/slipway-dev/slipway"
+)
+
+// Artifact is what can be pushed: a v1.Image or a v1.ImageIndex of them.
+type Artifact interface {
+	partial.Describable
+	RawManifest() ([]byte, error)
+}
+
+var (
+	_ Artifact = v1.Image(nil)
+	_ Artifact = v1.ImageIndex(nil)
+)
+
+// Pushed is what a push did, or what Plan says that one would do.
+type Pushed struct {
+	Image          slipway.Image
+	Layers         int            // without the configs
+	UploadedLayers int            // those that the repository lacked and that could not be mounted
+	Bytes          int64          // of all layers and configs, compressed
+	UploadedBytes  int64          // of those uploaded
+	Referrer       slipway.Digest // of the referrer that holds the image's mlmodel.Manifest; "" without one
+
+	// ReferrerProblem says why an image registry took the image but no
+	// referrer. The image is complete without it.
+	ReferrerProblem error
+}
+
+// Push uploads what the repository lacks, manifest last, then tags it and
+// reads back what the image registry holds (see readBack). The metadata in the
+// image is attached as a referrer. progress, when not nil, is called by one
+// goroutine at a time with the bytes uploaded of those to upload.
+//
+// Errors: Invalid for a bad name; Unauthorized when the image registry refuses
+// the credentials or all pushes; NotFound when the repository has to be made
+// first; Conflict when a tag may not move; Unavailable when it is down, slow or
+// limits the rate; Corrupt when what it holds is not what was sent.
+func (c *Client) Push(ctx context.Context, repository string, what Artifact, tags []string, progress func(done, total int64)) (Pushed, error) {
+	repo, err := parseRepository(repository)
+	if err != nil {
+		return Pushed{}, err
+	}
+	if err := checkTags(repo, tags); err != nil {
+		return Pushed{}, err
+	}
+	cargo, err := load(what, repo)
+	if err != nil {
+		return Pushed{}, err
+	}
+	s, err := c.open(ctx, repo, transport.PushScope, cargo.mounts()...)
+	if err != nil {
+		return Pushed{}, err
+	}
+	missing, err := s.missing(ctx, cargo.blobs)
+	if err != nil {
+		return Pushed{}, err
+	}
+	uploaded, err := s.uploadAll(ctx, missing, progress)
+	if err != nil {
+		return Pushed{}, err
+	}
+	if err := s.publish(ctx, cargo, tags); err != nil {
+		return Pushed{}, err
+	}
+	if err := s.readBack(ctx, cargo, tags); err != nil {
+		return Pushed{}, err
+	}
+	p := cargo.pushed(uploaded)
+	p.Image.Tags = tags
+	p.Referrer, p.ReferrerProblem, err = s.refer(ctx, cargo)
+	return p, err
+}
+
+// Plan says what Push would upload. It changes nothing. Layers that could be
+// mounted count as to be uploaded.
+func (c *Client) Plan(ctx context.Context, repository string, what Artifact) (Pushed, error) {
+	repo, err := parseRepository(repository)
+	if err != nil {
+		return Pushed{}, err
+	}
+	cargo, err := load(what, repo)
+	if err != nil {
+		return Pushed{}, err
+	}
+	s, err := c.open(ctx, repo, transport.PullScope)
+	if err != nil {
+		return Pushed{}, err
+	}
+	missing, err := s.missing(ctx, cargo.blobs)
+	if err != nil {
+		return Pushed{}, err
+	}
+	return cargo.pushed(missing), nil
+}
+
+func checkTags(repo name.Repository, tags []string) error {
+	for _, t := range tags {
+		if _, err := name.NewTag(repo.Name()+":"+t, name.StrictValidation); err != nil {
+			return &slipway.Error{Op: "reading the tag", Code: slipway.Invalid, Err: err, Hint: "tags are letters, digits, '_', '.' and '-', at most 128"}
+		}
+	}
+	return nil
+}
+
+// missing returns the blobs that the repository lacks.
+func (s *session) missing(ctx context.Context, blobs []*blob) ([]*blob, error) {
+	lacks := make([]bool, len(blobs))
+	group, ctx := s.group(ctx)
+	for i, b := range blobs {
+		group.Go(func() error {
+			has, err := s.has(ctx, b)
+			lacks[i] = !has
+			return failure("looking what "+s.repo.Name()+" has", s.repo, err)
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	var missing []*blob
+	for i, b := range blobs {
+		if lacks[i] {
+			missing = append(missing, b)
+		}
+	}
+	return missing, nil
+}
+
+func (s *session) group(ctx context.Context) (*errgroup.Group, context.Context) {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(s.client.config.Jobs)
+	return group, ctx
+}
+
+// has reports whether the repository has the blob, in its full size.
+func (s *session) has(ctx context.Context, b *blob) (bool, error) {
+	resp, err := s.send(ctx, http.MethodHead, s.url("/blobs/%s", b.digest), nil)
+	if err != nil {
+		return false, err
+	}
+	switch resp.StatusCode {
+	case http.StatusOK:
+		defer discard(resp)
+		return true, checkHead(resp, b.digest, b.size)
+	case http.StatusNotFound:
+		discard(resp)
+		return false, nil
+	}
+	return false, refused(resp)
+}
+
+// checkHead compares what an answer says about a blob with what it must be.
+func checkHead(resp *http.Response, digest v1.Hash, size int64) error {
+	if resp.ContentLength >= 0 && resp.ContentLength != size {
+		return corrupt("checking "+digest.String(), "the image registry has %d bytes of it and should have %d", resp.ContentLength, size)
+	}
+	return checkHeader(resp, digest)
+}
+
+func checkHeader(resp *http.Response, digest v1.Hash) error {
+	if said := resp.Header.Get("Docker-Content-Digest"); said != "" && said != digest.String() {
+		return corrupt("checking "+digest.String(), "the image registry says it is %.80q", said)
+	}
+	return nil
+}
+
+// uploadAll returns those of the blobs that were not mounted.
+func (s *session) uploadAll(ctx context.Context, blobs []*blob, progress func(done, total int64)) ([]*blob, error) {
+	t := &tally{report: progress}
+	for _, b := range blobs {
+		t.total += b.size
+	}
+	mounted := make([]bool, len(blobs))
+	group, ctx := s.group(ctx)
+	for i, b := range blobs {
+		group.Go(func() (err error) {
+			mounted[i], err = s.upload(ctx, b, t.of())
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	var uploaded []*blob
+	for i, b := range blobs {
+		if !mounted[i] {
+			uploaded = append(uploaded, b)
+		}
+	}
+	return uploaded, nil
+}
+
+// tally adds up how far several blobs are. Done falls when an upload resumes
+// at an earlier offset.
+type tally struct {
+	report func(done, total int64)
+	mu     sync.Mutex
+	done   int64
+	total  int64
+}
+
+// of returns the function that tells one blob's offset.
+func (t *tally) of() func(int64) {
+	var last int64
+	return func(offset int64) {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if offset == last {
+			return
+		}
+		t.done += offset - last
+		last = offset
+		if t.report != nil {
+			t.report(t.done, t.total)
+		}
+	}
+}
+
+// publish stores the manifests by digest, the outermost last, and then the tags.
+func (s *session) publish(ctx context.Context, c *cargo, tags []string) error {
+	for _, m := range c.manifests {
+		if _, err := s.putManifest(ctx, m.digest.String(), m); err != nil {
+			return failure("pushing the manifest", s.repo, err)
+		}
+	}
+	for _, t := range tags {
+		if _, err := s.putManifest(ctx, t, c.top()); err != nil {
+			return failure("setting the tag "+t, s.repo, err)
+		}
+	}
+	return nil
+}
+
+// manifest is the bytes of a manifest or an index.
+type manifest struct {
+	raw       []byte
+	mediaType types.MediaType
+	digest    v1.Hash
+}
+
+func (m manifest) descriptor() v1.Descriptor {
+	return v1.Descriptor{MediaType: m.mediaType, Digest: m.digest, Size: int64(len(m.raw))}
+}
+
+// putManifest stores a manifest under a digest or a tag. The header tells what
+// the image registry made of it.
+func (s *session) putManifest(ctx context.Context, ref string, m manifest) (http.Header, error) {
+	config := s.client.config
+	for attempt := 1; ; attempt++ {
+		resp, err := s.putOnce(ctx, ref, m)
+		var after string
+		if err == nil {
+			if resp.StatusCode/100 == 2 {
+				defer discard(resp)
+				return resp.Header, checkHeader(resp, m.digest)
+			}
+			r := refused(resp)
+			err, after = r, r.after
+			// It was stored a moment ago, and some need longer to know.
+			if !transientStatus(r.status) && !r.has("MANIFEST_BLOB_UNKNOWN") {
+				return nil, err
+			}
+		} else if !transientError(err) {
+			return nil, err
+		}
+		delay, ok := config.delay(attempt, after)
+		if !ok || attempt >= config.Attempts {
+			return nil, err
+		}
+		if err := sleep(ctx, delay); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (s *session) putOnce(ctx context.Context, ref string, m manifest) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, s.url("/manifests/%s", ref).String(), bytes.NewReader(m.raw))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", string(m.mediaType))
+	return s.http.Do(req)
+}
+
+// cargo is an artifact, taken apart.
+type cargo struct {
+	manifests []manifest // the outermost last
+	blobs     []*blob    // each once
+	images    []v1.Image
+	image     slipway.Image
+}
+
+func (c *cargo) top() manifest { return c.manifests[len(c.manifests)-1] }
+
+func load(what Artifact, repo name.Repository) (*cargo, error) {
+	c := &cargo{image: slipway.Image{Repository: repo.Name()}}
+	if err := c.add(what, repo.Registry); err != nil {
+		return nil, failure("reading the image", repo, err)
+	}
+	c.image.Digest = slipwayDigest(c.top().digest)
+	return c, nil
+}
+
+func (c *cargo) add(what Artifact, host name.Registry) error {
+	switch what := what.(type) {
+	case v1.Image:
+		if err := c.addImage(what, host); err != nil {
+			return err
+		}
+	case v1.ImageIndex:
+		index, err := what.IndexManifest()
+		if err != nil {
+			return err
+		}
+		for _, d := range index.Manifests {
+			child, err := what.Image(d.Digest)
+			if err != nil {
+				return err
+			}
+			if err := c.add(child, host); err != nil {
+				return err
+			}
+		}
+	default:
+		return slipway.Errorf(slipway.Internal, "reading the image", "%T is neither image nor index", what)
+	}
+	return c.addManifest(what)
+}
+
+func (c *cargo) addManifest(what Artifact) error {
+	raw, err := what.RawManifest()
+	if err != nil {
+		return err
+	}
+	mediaType, err := what.MediaType()
+	if err != nil {
+		return err
+	}
+	digest, _, err := v1.SHA256(bytes.NewReader(raw))
+	c.manifests = append(c.manifests, manifest{raw, mediaType, digest})
+	return err
+}
+
+func (c *cargo) addImage(img v1.Image, host name.Registry) error {
+	config, err := partial.ConfigLayer(img)
+	if err != nil {
+		return err
+	}
+	layers, err := img.Layers()
+	if err != nil {
+		return err
+	}
+	file, err := img.ConfigFile()
+	if err != nil {
+		return err
+	}
+	size, err := c.addBlob(config, host, false)
+	if err != nil {
+		return err
+	}
+	for _, l := range layers {
+		n, err := c.addBlob(l, host, true)
+		if err != nil {
+			return err
+		}
+		size += n
+	}
+	if len(c.images) == 0 {
+		c.image.Size = size
+	}
+	c.images = append(c.images, img)
+	c.image.Platforms = append(c.image.Platforms, file.Platform().String())
+	return nil
+}
+
+func (c *cargo) addBlob(l v1.Layer, host name.Registry, layer bool) (int64, error) {
+	digest, err := l.Digest()
+	if err != nil {
+		return 0, err
+	}
+	size, err := l.Size()
+	if err != nil {
+		return 0, err
+	}
+	for _, b := range c.blobs {
+		if b.digest == digest {
+			return size, nil
+		}
+	}
+	b := &blob{digest: digest, size: size, layer: layer, open: func() (io.ReadCloser, error) { return l.Compressed() }}
+	if from := origin(l); from != nil && from.Registry == host {
+		b.from = from
+	}
+	c.blobs = append(c.blobs, b)
+	return size, nil
+}
+
+// origin returns the repository that a base's layer comes from.
+func origin(l v1.Layer) *name.Repository {
+	for {
+		if m, ok := l.(*remote.MountableLayer); ok {
+			repo := m.Reference.Context()
+			return &repo
+		}
+		wrapped, ok := l.(interface{ Unwrap() v1.Layer })
+		if !ok {
+			return nil
+		}
+		l = wrapped.Unwrap()
+	}
+}
+
+// mounts returns the repositories that blobs may be mounted from.
+func (c *cargo) mounts() []name.Repository {
+	var repos []name.Repository
+	seen := map[string]bool{}
+	for _, b := range c.blobs {
+		if b.from != nil && !seen[b.from.Name()] {
+			seen[b.from.Name()] = true
+			repos = append(repos, *b.from)
+		}
+	}
+	return repos
+}
+
+func (c *cargo) pushed(uploaded []*blob) Pushed {
+	p := Pushed{Image: c.image}
+	for _, b := range c.blobs {
+		p.Bytes += b.size
+		if b.layer {
+			p.Layers++
+		}
+	}
+	for _, b := range uploaded {
+		p.UploadedBytes += b.size
+		if b.layer {
+			p.UploadedLayers++
+		}
+	}
+	return p
+}
+
+func slipwayDigest(h v1.Hash) slipway.Digest { return slipway.Digest(h.String()) }
