@@ -37,6 +37,9 @@ func Next(r slipway.Release, s Seen, l Limits) Decision {
 	if d.Phase.Ended() {
 		d.Deadline = time.Time{}
 	}
+	if d.Phase == slipway.Refused && d.Why == nil {
+		d.Why = abandoned()
+	}
 	return d
 }
 

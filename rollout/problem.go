@@ -21,6 +21,7 @@ const (
 	KindRefused     = "refused"           // the target refuses the release
 	KindInterrupted = "interrupted"       // the user, or the machine that ran it, stopped it
 	KindByHand      = "by-hand"           // rolled back by hand
+	KindAbandoned   = "abandoned"         // the run that prepared it is gone
 	KindNewer       = "newer-promotion"   // another version was promoted meanwhile
 )
 
@@ -62,6 +63,10 @@ func setBack(r slipway.Release, o slipway.Observation) *slipway.Problem {
 
 func notTaken() *slipway.Problem {
 	return &slipway.Problem{Kind: KindNotTaken, Message: "the target has not taken the change in", Heals: true}
+}
+
+func abandoned() *slipway.Problem {
+	return &slipway.Problem{Kind: KindAbandoned, Message: "the run that made it ended before anything had moved", Hint: "deploy it again"}
 }
 
 func noWayBack() *slipway.Problem {
