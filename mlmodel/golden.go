@@ -178,7 +178,19 @@ func goldenItem(item json.RawMessage) (Prediction, error) {
 	if kind := first(p.Request); kind != '{' && kind != '[' {
 		return Prediction{}, errors.New(`"request" must be an object or a list of records`)
 	}
-	return Prediction{Request: p.Request, Answer: unwrapReply(p.Answer)}, nil
+	return Prediction{Request: wrapList(p.Request), Answer: unwrapReply(p.Answer)}, nil
+}
+
+// wrapList makes a body of /invocations of a bare list, which only /predict takes.
+func wrapList(body json.RawMessage) json.RawMessage {
+	if first(body) != '[' {
+		return body
+	}
+	var records []map[string]json.RawMessage
+	if json.Unmarshal(body, &records) == nil {
+		return request(formatRecords, body, nil)
+	}
+	return request(formatInputs, body, nil)
 }
 
 // unwrapReply takes the predictions out of a whole reply, which people copy

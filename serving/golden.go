@@ -1,0 +1,159 @@
+package serving
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/slipway-dev/slipway"
+	"github.com/slipway-dev/slipway/mlmodel"
+)
+
+// goldenCount is how many golden predictions an image carries when the user
+// gives none.
+const goldenCount = 5
+
+// MakeGolden makes the golden predictions of a model, asking it twice for
+// each. user holds the user's own requests, with the answers they know; nil
+// takes the rows of the model's example, filled up from its signature.
+//
+// An answer of the user that the model does not give is an error of code
+// Invalid that names prediction, expected and got. Answers that the user left
+// out are the model's. The source is Proved when the user gave all answers,
+// Unchecked when there is nothing to ask, else SelfChecked. By is left to the
+// caller, who knows the engine's and the file's name.
+func MakeGolden(ctx context.Context, m *mlmodel.Model, p Predictor, user []mlmodel.Prediction) (mlmodel.Golden, error) {
+	g := mlmodel.Golden{SchemaVersion: mlmodel.GoldenSchema, Source: slipway.SelfChecked, Tolerance: m.Tolerance()}
+	a := newAnswerer(m, p, Strict)
+	asked := user
+	if user == nil {
+		var err error
+		if asked, err = a.ownRequests(ctx, m); err != nil {
+			return mlmodel.Golden{}, err
+		}
+	}
+	answers, err := a.answers(ctx, asked)
+	if err != nil {
+		return mlmodel.Golden{}, err
+	}
+	again, err := a.answers(ctx, asked)
+	if err != nil {
+		return mlmodel.Golden{}, err
+	}
+	g.Nondeterministic = differ(answers, again, g)
+	if err := confirm(asked, answers, g); err != nil {
+		return mlmodel.Golden{}, err
+	}
+	given := 0
+	for i, p := range asked {
+		if p.Answer != nil {
+			given++
+		}
+		g.Predictions = append(g.Predictions, mlmodel.Prediction{Request: p.Request, Answer: orElse(p.Answer, answers[i])})
+	}
+	switch {
+	case len(asked) == 0:
+		g.Source = slipway.Unchecked
+	case given == len(asked):
+		g.Source = slipway.Proved
+	}
+	return g, nil
+}
+
+func orElse(answer, own json.RawMessage) json.RawMessage {
+	if answer == nil {
+		return own
+	}
+	return answer
+}
+
+// ownRequests are the model's example and what was made beside it. The model
+// must answer its own example; a made request that it refuses is left out.
+func (a *answerer) ownRequests(ctx context.Context, m *mlmodel.Model) ([]mlmodel.Prediction, error) {
+	examples, err := m.Examples()
+	if err != nil {
+		return nil, err
+	}
+	requests, err := m.Requests(goldenCount)
+	if err != nil {
+		return nil, err
+	}
+	var asked []mlmodel.Prediction
+	for i, request := range requests {
+		_, err := a.golden(ctx, request)
+		if i >= len(examples) && slipway.CodeOf(err) == slipway.Invalid {
+			continue
+		}
+		if err != nil {
+			return nil, unanswered(i, request, err).WithHint("log the model again with an input_example that it can predict, or give --golden FILE")
+		}
+		asked = append(asked, mlmodel.Prediction{Request: request})
+	}
+	return asked, nil
+}
+
+func (a *answerer) answers(ctx context.Context, asked []mlmodel.Prediction) ([]json.RawMessage, error) {
+	answers := make([]json.RawMessage, len(asked))
+	for i, p := range asked {
+		answer, err := a.golden(ctx, p.Request)
+		if err != nil {
+			return nil, unanswered(i, p.Request, err)
+		}
+		answers[i] = answer
+	}
+	return answers, nil
+}
+
+func unanswered(i int, request json.RawMessage, err error) *slipway.Error {
+	return &slipway.Error{Op: "making the golden predictions", Code: slipway.CodeOf(err),
+		Message: fmt.Sprintf("the model does not answer golden prediction %d, %s", i+1, short(string(request), 200)), Err: err}
+}
+
+// differ reports whether any answer is not the same the second time.
+func differ(first, second []json.RawMessage, g mlmodel.Golden) bool {
+	for i := range first {
+		if mlmodel.Compare(first[i], second[i], g) != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// confirm checks the answers that the user gave.
+func confirm(asked []mlmodel.Prediction, answers []json.RawMessage, g mlmodel.Golden) error {
+	for i, p := range asked {
+		if p.Answer == nil {
+			continue
+		}
+		if d := mlmodel.Compare(p.Answer, answers[i], g); d != nil {
+			return slipway.Errorf(slipway.Invalid, "making the golden predictions", "%s", goldenDiffers(i, p.Request, d)).
+				WithHint("the model does not answer as the golden file says: mend one of them")
+		}
+	}
+	return nil
+}
+
+// goldenDiffers says in one sentence which golden prediction differs and how.
+func goldenDiffers(i int, request json.RawMessage, d *mlmodel.Difference) string {
+	return fmt.Sprintf("golden prediction %d differs: request %s: %s", i+1, short(string(request), 300), d)
+}
+
+// CheckGolden asks the model for its golden predictions and reports the first
+// that comes out otherwise: code Invalid, with request, expected and got.
+func CheckGolden(ctx context.Context, m *mlmodel.Model, p Predictor, g mlmodel.Golden) error {
+	a := newAnswerer(m, p, Strict)
+	for i, want := range g.Predictions {
+		got, err := a.golden(ctx, want.Request)
+		if err != nil {
+			return unanswered(i, want.Request, err)
+		}
+		if d := mlmodel.Compare(want.Answer, got, g); d != nil {
+			by := ""
+			if g.By != "" {
+				by = " (" + g.By + ")"
+			}
+			return slipway.Errorf(slipway.Invalid, "checking the golden predictions", "%s%s", goldenDiffers(i, want.Request, d), by)
+		}
+	}
+	return nil
+}

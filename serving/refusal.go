@@ -1,0 +1,110 @@
+package serving
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/slipway-dev/slipway"
+)
+
+// MLflow's error codes, of its scoring server (mlflow/exceptions.py).
+const (
+	badRequest       = "BAD_REQUEST"
+	invalidParameter = "INVALID_PARAMETER_VALUE"
+	internalError    = "INTERNAL_ERROR"
+	unavailable      = "TEMPORARILY_UNAVAILABLE"
+	tooLarge         = "REQUEST_LIMIT_EXCEEDED"
+	notFound         = "ENDPOINT_NOT_FOUND"
+)
+
+// MLflow's error classes.
+const (
+	classInvalid = "INVALID_PARAMETER_VALUE"
+	classSchema  = "SCHEMA_ENFORCEMENT_FAILED"
+)
+
+// refusal is why a request is not answered, in the terms of the protocol.
+type refusal struct {
+	status  int
+	code    string
+	class   string
+	message string
+	plain   bool  // written as plain text
+	err     error // for the log; nil for what is the client's fault
+}
+
+func (r *refusal) Error() string { return r.message }
+func (r *refusal) Unwrap() error { return r.err }
+
+// malformed refuses a body that cannot be read.
+func malformed(format string, args ...any) *refusal {
+	return &refusal{status: http.StatusBadRequest, code: badRequest, class: classInvalid, message: fmt.Sprintf(format, args...)}
+}
+
+// unfit refuses values that do not fit the signature.
+func unfit(format string, args ...any) *refusal {
+	return &refusal{status: http.StatusBadRequest, code: invalidParameter, class: classSchema, message: fmt.Sprintf(format, args...)}
+}
+
+func tooLargeBody(limit int) *refusal {
+	return &refusal{status: http.StatusRequestEntityTooLarge, code: tooLarge, class: classInvalid,
+		message: fmt.Sprintf("The body is larger than %d bytes. Send fewer rows at a time.", limit)}
+}
+
+func busy(message string) *refusal {
+	return &refusal{status: http.StatusServiceUnavailable, code: unavailable, class: unavailable, message: message}
+}
+
+// failed turns an engine's error into a refusal: what the engine calls Invalid
+// is the client's, all else is ours and its text stays in the log.
+func failed(err error) *refusal {
+	if slipway.CodeOf(err) != slipway.Invalid {
+		return &refusal{status: http.StatusInternalServerError, code: internalError, class: internalError,
+			message: "The model server failed to answer; its log says why.", err: err}
+	}
+	var e *slipway.Error
+	errors.As(err, &e)
+	return &refusal{status: http.StatusBadRequest, code: badRequest, class: classInvalid,
+		message: "The model refused the input: " + short(e.Message, 300)}
+}
+
+// asError returns a refusal as the error that users of this package see.
+func (r *refusal) asError(op string) error {
+	code := slipway.Invalid
+	if r.status >= http.StatusInternalServerError {
+		code = slipway.Internal
+	}
+	return &slipway.Error{Op: op, Code: code, Message: r.message, Err: r.err}
+}
+
+// body writes the refusal as MLflow does.
+func (r *refusal) body() []byte {
+	if r.plain {
+		return []byte(r.message)
+	}
+	state := "KAM00"
+	if r.class == classSchema {
+		state = "KAM01"
+	}
+	b := appendText([]byte(`{"error_code": `), r.code)
+	b = appendText(append(b, `, "message": `...), r.message)
+	b = appendText(append(b, `, "sqlstate": `...), state)
+	b = appendText(append(b, `, "error_class": `...), r.class)
+	return append(b, '}')
+}
+
+// quoted returns at most 40 characters of what a client sent, for a message.
+func quoted(s string) string { return strconv.Quote(short(s, 40)) }
+
+func short(s string, limit int) string {
+	if len(s) <= limit {
+		return s
+	}
+	for limit > 0 && !utf8.RuneStart(s[limit]) {
+		limit--
+	}
+	return s[:limit] + "…"
+}

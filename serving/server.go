@@ -1,0 +1,243 @@
+package serving
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/slipway-dev/slipway"
+	"github.com/slipway-dev/slipway/mlmodel"
+)
+
+// Config is what a model server serves and how. Dir and Engines are required.
+type Config struct {
+	Dir     string   // the model directory
+	Engines []Engine // the first that can serve the model does, unless the image names one
+
+	ModelName    string // for directories that are not of an image; default: the directory's name
+	ModelVersion string // likewise; default: none
+
+	Schema      Schema        // default: Strict
+	DrainDelay  time.Duration // how long to keep answering after the order to stop
+	StopWithin  time.Duration // from the order to stop to the end; default 29 s, below Kubernetes' 30 s
+	MaxBody     int           // bytes of a request; default 16 MiB
+	MaxInFlight int           // requests answered at a time, more are told to come back; default 256
+	MaxPending  int           // bytes of all bodies being read or answered; default 64 MiB
+	Timeout     time.Duration // for reading a request, and for writing its reply; default 30 s
+	Log         *slog.Logger  // default: nowhere
+}
+
+// Server is a model server.
+type Server struct {
+	config Config
+	who    identity
+	state  atomic.Pointer[model]
+	phase  atomic.Int32
+	inside atomic.Int64 // requests being answered
+	bytes  atomic.Int64 // of their bodies
+	stats  *metrics
+	log    *sampledLog
+}
+
+// model is a loaded model whose golden predictions came out right.
+type model struct {
+	*answerer
+	about *mlmodel.Model
+}
+
+// The phases of a server's life.
+const (
+	starting int32 = iota
+	ready
+	draining
+)
+
+// New makes a server. Nothing is read before Run.
+func New(c Config) *Server {
+	c.Schema = Schema(orDefault(string(c.Schema), string(Strict)))
+	setDefault(&c.StopWithin, 29*time.Second)
+	setDefault(&c.MaxBody, 16<<20)
+	setDefault(&c.MaxInFlight, 256)
+	setDefault(&c.MaxPending, 64<<20)
+	setDefault(&c.Timeout, 30*time.Second)
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{config: c, who: identify(c), log: &sampledLog{log: c.Log}}
+	s.stats = newMetrics(s)
+	return s
+}
+
+func setDefault[T comparable](v *T, value T) {
+	var zero T
+	if *v == zero {
+		*v = value
+	}
+}
+
+func orDefault(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+// Run serves on the listener until ctx ends, then drains: it is not ready from
+// then on, keeps answering for the drain delay while it asks clients to close
+// their connections, and finishes what is in flight.
+//
+// The model is loaded, and its golden predictions are checked, while /health
+// already answers. A model that does not load or answers otherwise than
+// expected ends Run at once with an error of code Invalid that says why.
+func (s *Server) Run(ctx context.Context, l net.Listener) error {
+	h := s.httpServer()
+	serving, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer stop(nil)
+	var group errgroup.Group
+	group.Go(func() error {
+		err := h.Serve(l)
+		stop(err)
+		if errors.Is(err, http.ErrServerClosed) {
+			return nil
+		}
+		return fmt.Errorf("serving: %w", err)
+	})
+	if err := s.load(ctx); err != nil {
+		return errors.Join(err, h.Close(), group.Wait())
+	}
+	select {
+	case <-ctx.Done():
+	case <-serving.Done(): // the listener failed
+		return group.Wait()
+	}
+	err := s.drain(h)
+	return errors.Join(err, group.Wait())
+}
+
+func (s *Server) httpServer() *http.Server {
+	return &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: min(5*time.Second, s.config.Timeout),
+		ReadTimeout:       s.config.Timeout,
+		WriteTimeout:      2 * s.config.Timeout, // from the end of the header: reading the body counts too
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(s.config.Log.Handler(), slog.LevelDebug),
+	}
+}
+
+// load makes the server ready.
+func (s *Server) load(ctx context.Context) error {
+	start := time.Now()
+	m, err := mlmodel.Open(s.config.Dir)
+	if err != nil {
+		return err
+	}
+	engine, err := s.engine(m)
+	if err != nil {
+		return err
+	}
+	p, err := engine.Load(ctx, m)
+	if err != nil {
+		return err
+	}
+	g, err := mlmodel.ReadGolden(s.config.Dir)
+	switch {
+	case slipway.CodeOf(err) == slipway.NotFound: // a bare model directory
+	case err != nil:
+		return err
+	default:
+		if err := CheckGolden(ctx, m, p, g); err != nil {
+			return err
+		}
+	}
+	s.state.Store(&model{answerer: newAnswerer(m, p, s.config.Schema), about: m})
+	s.phase.CompareAndSwap(starting, ready)
+	s.config.Log.Info("ready", "model", s.who.name, "version", s.who.version, "engine", engine.Name(),
+		"golden", len(g.Predictions), "took", time.Since(start).String())
+	return nil
+}
+
+// engine chooses the engine that the image was built for, or for a bare
+// directory the first that can serve it.
+func (s *Server) engine(m *mlmodel.Model) (Engine, error) {
+	const op = "choosing the engine"
+	if name := s.who.engine; name != "" {
+		i := slices.IndexFunc(s.config.Engines, func(e Engine) bool { return e.Name() == name })
+		if i < 0 {
+			return nil, slipway.Errorf(slipway.Invalid, op, "the image asks for the engine %q, and this model server has %s", name, s.engineNames()).
+				WithHint("build the image with the model server of the same slipway release")
+		}
+		return s.config.Engines[i], s.config.Engines[i].Check(m)
+	}
+	var reasons []string
+	for _, e := range s.config.Engines {
+		err := e.Check(m)
+		if err == nil {
+			return e, nil
+		}
+		reasons = append(reasons, e.Name()+": "+err.Error())
+	}
+	return nil, slipway.Errorf(slipway.Invalid, op, "no engine serves this model of flavour %q: %s", m.Flavor(), strings.Join(reasons, "; "))
+}
+
+func (s *Server) engineNames() string {
+	var names []string
+	for _, e := range s.config.Engines {
+		names = append(names, e.Name())
+	}
+	return orDefault(strings.Join(names, ", "), "none")
+}
+
+// drain stops the server within StopWithin.
+func (s *Server) drain(h *http.Server) error {
+	s.phase.Store(draining)
+	s.config.Log.Info("draining", "delay", s.config.DrainDelay.String(), "inFlight", s.inside.Load())
+	deadline := time.Now().Add(s.config.StopWithin)
+	<-time.After(min(s.config.DrainDelay, s.config.StopWithin))
+	ctx, cancel := context.WithDeadline(context.Background(), deadline)
+	defer cancel()
+	if err := h.Shutdown(ctx); err != nil {
+		left := s.inside.Load()
+		return errors.Join(slipway.Errorf(slipway.Exhausted, "draining", "%d requests were not finished within %s", left, s.config.StopWithin), h.Close())
+	}
+	return nil
+}
+
+// identity is what a server says of its model on every answer.
+type identity struct {
+	name, version, engine string
+	nameHeader            []string
+	versionHeader         []string
+}
+
+// identify takes the image's word first.
+func identify(c Config) identity {
+	who := identity{name: c.ModelName, version: c.ModelVersion}
+	if m, err := mlmodel.ReadManifest(c.Dir); err == nil { // load reports what is wrong with it
+		who = identity{name: string(m.Model.Name), version: string(m.Model.Version), engine: m.Engine}
+	}
+	who.name = orDefault(who.name, filepath.Base(c.Dir))
+	who.nameHeader, who.versionHeader = []string{headerValue(who.name)}, []string{headerValue(who.version)}
+	return who
+}
+
+// headerValue keeps control characters out of a header.
+func headerValue(s string) string {
+	return strings.Map(func(c rune) rune {
+		if c < ' ' || c == 0x7f {
+			return '_'
+		}
+		return c
+	}, s)
+}
