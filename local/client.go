@@ -243,6 +243,7 @@ func (t *Target) awaitStart(ctx context.Context, ended <-chan error) error {
 // ended well found another at work, or nothing to do.
 func (t *Target) startFailed(err error) error {
 	if err == nil {
+		time.Sleep(10 * time.Millisecond) // the other one may be about to end
 		return nil
 	}
 	said, readErr := readFile(t.dir.path("supervisor.out"), 64<<10)

@@ -68,8 +68,12 @@ func (r refusal) err() error {
 	return &slipway.Error{Op: r.Op, Code: r.Code, Message: r.Message, Hint: r.Hint}
 }
 
-// errNobody says that no supervisor answers on the socket.
-var errNobody = errors.New("no supervisor answers")
+// errNobody says that no supervisor answers on the socket; errEnding that one
+// does, but takes nothing in any more (HTTP status 503).
+var (
+	errNobody = errors.New("no supervisor answers")
+	errEnding = errors.New("the supervisor is ending")
+)
 
 // controlClient returns a client whose every request goes to the folder's
 // supervisor. Connections are not kept: a supervisor that ends must not be
@@ -122,6 +126,9 @@ func (t *Target) decode(resp *http.Response, out any) error {
 			return &slipway.Error{Op: op, Code: slipway.Internal, Err: err}
 		}
 		return r.err()
+	}
+	if resp.StatusCode == http.StatusServiceUnavailable {
+		return fmt.Errorf("%w: %w", errNobody, errEnding)
 	}
 	if resp.StatusCode != http.StatusOK {
 		return slipway.Errorf(slipway.Invalid, op, "it answers %s: another slipway started it", resp.Status).
