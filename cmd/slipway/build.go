@@ -1,0 +1,242 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/slipway-dev/slipway"
+	"github.com/slipway-dev/slipway/mlmodel"
+	"github.com/slipway-dev/slipway/pack"
+	"github.com/slipway-dev/slipway/serving"
+)
+
+// scratch is the base without anything in it.
+const scratch = "scratch"
+
+// buildFlags say what an image is made of.
+type buildFlags struct {
+	Golden         string   `placeholder:"FILE" help:"Golden predictions: requests with the answers you expect (JSON)."`
+	AllowUnchecked bool     `help:"Release a model although no golden predictions can be made for it."`
+	Platform       []string `placeholder:"OS/ARCH" help:"linux/amd64 or linux/arm64; repeat it for an image of both (this machine's)."`
+	Base           string   `placeholder:"IMAGE" help:"What the image starts from (scratch)."`
+	Server         string   `placeholder:"FILE" help:"The model server to put into the image."`
+}
+
+type buildCommand struct {
+	sourceFlags
+	buildFlags
+	releaseFlag
+}
+
+// Run makes the golden predictions and the image.
+func (cmd buildCommand) Run(ctx context.Context, p *program) error {
+	h := handover{cmd.Release}
+	j, err := p.resumeJourney(h, cmd.MLflow)
+	if err != nil {
+		return err
+	}
+	j.making = cmd.buildFlags
+	if err := j.prepared(ctx); err != nil {
+		return err
+	}
+	if err := j.build(ctx); err != nil {
+		return err
+	}
+	if err := h.writeGolden(j.golden); err != nil {
+		return err
+	}
+	if err := h.writeWork(j.work); err != nil {
+		return err
+	}
+	return j.handOn(h)
+}
+
+// prepared loads the model for a step that runs in a process of its own,
+// fetching it again where an earlier step's disk is not at hand.
+func (j *journey) prepared(ctx context.Context) error {
+	if _, err := j.fetch(ctx); err != nil {
+		return err
+	}
+	return j.load(ctx)
+}
+
+// build makes the golden predictions and the image of them, before anything
+// leaves this machine.
+func (j *journey) build(ctx context.Context) error {
+	return j.step(ctx, "build", slipway.Building, func(ctx context.Context) (outcome, error) {
+		if err := j.makeGolden(ctx); err != nil {
+			return outcome{}, err
+		}
+		if err := j.chooseParts(ctx); err != nil {
+			return outcome{}, err
+		}
+		if err := j.makeImages(ctx); err != nil {
+			return outcome{}, err
+		}
+		if j.onBuilt != nil {
+			j.onBuilt()
+		}
+		return j.builtOutcome(), nil
+	})
+}
+
+// makeGolden asks the loaded model for the golden predictions.
+func (j *journey) makeGolden(ctx context.Context) error {
+	var given []mlmodel.Prediction
+	if j.making.Golden != "" {
+		var err error
+		if given, err = mlmodel.ReadGoldenFile(j.making.Golden); err != nil {
+			return usageError{err}
+		}
+	}
+	var err error
+	if j.golden, err = serving.MakeGolden(ctx, j.model, j.predictor, given); err != nil {
+		return err
+	}
+	if j.golden.Source == slipway.Unchecked && !j.making.AllowUnchecked {
+		return slipway.Errorf(slipway.Invalid, "making the golden predictions", "the model has neither an example nor a signature to make requests from").
+			WithHint("--golden FILE with requests and answers, or --allow-unchecked to release it unproved")
+	}
+	j.golden.By = j.answeredBy()
+	j.release.Golden, j.release.GoldenBy = j.golden.Source, j.golden.By
+	return nil
+}
+
+// answeredBy says who gave the golden answers.
+func (j *journey) answeredBy() string {
+	switch j.golden.Source {
+	case slipway.Proved:
+		return "the file " + filepath.Base(j.making.Golden)
+	case slipway.SelfChecked:
+		return "slipway's " + orElse(libraries[j.engine.Name()], j.engine.Name()) + " engine"
+	}
+	return ""
+}
+
+// chooseParts settles the platforms and the base, once: push makes the same
+// image of them again, so a tag is resolved to its digest.
+func (j *journey) chooseParts(ctx context.Context) error {
+	j.work.Platforms, j.work.Server, j.work.Base = j.making.Platform, j.making.Server, ""
+	if len(j.work.Platforms) == 0 {
+		j.work.Platforms = []string{"linux/" + runtime.GOARCH}
+	}
+	if j.making.Base == "" || j.making.Base == scratch {
+		return nil
+	}
+	base, err := j.images.Resolve(ctx, j.making.Base)
+	j.work.Base = base.Ref()
+	return err
+}
+
+// makeImages packs one image a platform, and for several their index. The same
+// parts give the same digest.
+func (j *journey) makeImages(ctx context.Context) error {
+	var variants []pack.Variant
+	for _, platform := range j.work.Platforms {
+		v, err := j.variant(ctx, platform)
+		if err != nil {
+			return err
+		}
+		variants = append(variants, v)
+	}
+	images, err := pack.Images(ctx, pack.Config{ModelDir: j.work.ModelDir, Manifest: j.manifest(), Golden: j.golden, CacheDir: j.cacheDir}, variants...)
+	if err != nil {
+		return err
+	}
+	return j.adopt(images)
+}
+
+func (j *journey) variant(ctx context.Context, platform string) (v pack.Variant, err error) {
+	v.Platform = platform
+	if v.Server, err = j.servers(j.work.Server).find(ctx, platform); err != nil {
+		return v, err
+	}
+	if j.work.Base != "" {
+		v.Base, err = j.images.Base(ctx, j.work.Base, platform)
+	}
+	return v, err
+}
+
+func (j *journey) manifest() mlmodel.Manifest {
+	return mlmodel.Manifest{SchemaVersion: slipway.RecordSchema, Model: j.release.Model, Engine: j.release.Engine,
+		Golden: j.golden.Source, GoldenBy: j.golden.By}
+}
+
+// adopt notes the digest and size of what was built. When a step before built
+// it too, it must be the same.
+func (j *journey) adopt(images []v1.Image) error {
+	j.built = images
+	what, err := j.toPush()
+	if err != nil {
+		return err
+	}
+	hash, err := what.Digest()
+	if err != nil {
+		return err
+	}
+	digest := slipway.Digest(hash.String())
+	if before := j.release.Image.Digest; before != "" && before != digest {
+		return slipway.Errorf(slipway.Corrupt, "building the image", "it came out as %s, and the build step made %s", digest.Short(), before.Short()).
+			WithHint("run push where build ran, with release.json.d and the same slipway")
+	}
+	size, err := imageSize(images[0])
+	if err != nil {
+		return err
+	}
+	j.release.Image.Digest, j.release.Image.Size, j.release.Image.Platforms = digest, size, j.work.Platforms
+	j.release.Image.Tags = imageTags(j.release.Model, j.ref)
+	return nil
+}
+
+// imageSize is the bytes of all layers and the config.
+func imageSize(image v1.Image) (int64, error) {
+	manifest, err := image.Manifest()
+	if err != nil {
+		return 0, err
+	}
+	size := manifest.Config.Size
+	for _, l := range manifest.Layers {
+		size += l.Size
+	}
+	return size, nil
+}
+
+// imageTags are for people: the version, and the alias or stage it was
+// promoted by.
+func imageTags(m slipway.ModelVersion, ref slipway.ModelRef) []string {
+	tags := []string{string(m.Version)}
+	if by := orElse(ref.Alias, strings.ToLower(ref.Stage)); by != "" {
+		tags = append(tags, by)
+	}
+	return tags
+}
+
+func (j *journey) builtOutcome() outcome {
+	image := j.release.Image
+	message := fmt.Sprintf("%s, %s; %s", image.Digest.Short(), bytesText(image.Size), goldenText(j.golden))
+	if len(image.Platforms) > 1 {
+		message = strings.Join(image.Platforms, " and ") + "; " + message
+	}
+	name := orElse(image.Repository, repositoryName(j.release.Model.Name))
+	return outcome{message, []string{"Docker image built", "Image tag: " + name + ":" + image.Tags[0]}}
+}
+
+// goldenText is "5 golden predictions, self-checked by …".
+func goldenText(g mlmodel.Golden) string {
+	if len(g.Predictions) == 0 {
+		return "no golden predictions: unchecked"
+	}
+	text := plural(len(g.Predictions), "golden prediction") + ", " + string(g.Source)
+	if g.By != "" {
+		text += " by " + g.By
+	}
+	if g.Nondeterministic {
+		text += "; the model is nondeterministic: only the shape of answers is compared"
+	}
+	return text
+}

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"time"
+
+	"github.com/slipway-dev/slipway"
+	"github.com/slipway-dev/slipway/rollout"
+)
+
+type deployCommand struct {
+	modelFlags
+	placeFlags
+	checkFlags
+	buildFlags
+	rolloutFlags
+}
+
+// Run deploys what the arguments name, or all of slipway.yaml in its order. A
+// release that does not become live ends the run: what comes after it waits.
+func (cmd deployCommand) Run(ctx context.Context, p *program, c *cli) error {
+	all, err := cmd.settings(p, c)
+	if err != nil {
+		return err
+	}
+	var results []outcomeResult
+	for _, s := range all {
+		j, err := cmd.journey(p, s)
+		if err != nil {
+			return err
+		}
+		out, err := j.deploy(ctx)
+		results = append(results, j.outcome(out, err))
+		if err := endedAs(out, err); err != nil {
+			return p.say(results, err)
+		}
+	}
+	return p.say(results, nil)
+}
+
+// settings returns all releases to make; each has an image and a target.
+func (cmd deployCommand) settings(p *program, c *cli) ([]settings, error) {
+	file, err := readConfig(c.Config)
+	if err != nil {
+		return nil, err
+	}
+	all, err := choose(cmd.modelFlags, cmd.placeFlags, file, p.getenv)
+	if err != nil {
+		return nil, err
+	}
+	for i := range all {
+		if err := errors.Join(all[i].needsTarget(), all[i].needsImage()); err != nil {
+			return nil, err
+		}
+		all[i].server = cmd.Server
+	}
+	return all, nil
+}
+
+func (cmd deployCommand) journey(p *program, s settings) (*journey, error) {
+	j, err := p.begin(s)
+	if err != nil {
+		return nil, err
+	}
+	j.checks, j.making, j.rolling = cmd.checkFlags, cmd.buildFlags, cmd.rolloutFlags
+	return j, nil
+}
+
+// deploy takes the release the whole way. The outcome says how it ended also
+// when there is an error.
+func (j *journey) deploy(ctx context.Context) (rollout.Outcome, error) {
+	out, err := j.driver().Deploy(ctx, j.ask(j.prepare))
+	j.settle(ctx, &out, err)
+	return out, err
+}
+
+// prepare makes the release of a version: validated, built and pushed. It is
+// asked again when another version was promoted meanwhile.
+func (j *journey) prepare(ctx context.Context, version slipway.ModelVersion) (slipway.Release, error) {
+	if version.Version != j.release.Model.Version {
+		if err := j.restart(version); err != nil {
+			return j.release, err
+		}
+	}
+	for _, step := range []func(context.Context) error{j.validate, j.build, j.push} {
+		if err := step(ctx); err != nil {
+			return j.release, err
+		}
+	}
+	return j.release, nil
+}
+
+// restart begins a new release of a newer version.
+func (j *journey) restart(version slipway.ModelVersion) error {
+	now := time.Now().UTC()
+	id, err := slipway.NewReleaseID(now, rand.Reader)
+	if err != nil {
+		return err
+	}
+	j.release.ID, j.release.Created, j.release.Model, j.release.Spans = id, now, version, nil
+	j.release.Image = slipway.Image{Repository: j.image}
+	j.story.note("resolve", "%s points at %s now", j.ref.Promotion(), version)
+	return nil
+}
+
+// settle records how the release ended in the model registry, and tells the
+// end where the driver has not.
+func (j *journey) settle(ctx context.Context, out *rollout.Outcome, err error) {
+	if out.Release.ID == "" && err != nil {
+		out.Release = j.release
+	}
+	j.record(ctx, *out)
+	if err == nil {
+		j.farewell(*out)
+	}
+}
+
+// farewell says how it ended, and what to do about it.
+func (j *journey) farewell(out rollout.Outcome) {
+	switch out.Kind {
+	case rollout.Live, rollout.Resumed:
+		return
+	case rollout.RolledBack, rollout.Removed, rollout.NeedsPerson, rollout.Failed, rollout.Superseded:
+		j.story.advice("why", "slipway explain "+string(out.Release.ID))
+	default:
+		j.story.conclude(out.Message)
+	}
+	if out.Hint != "" {
+		j.story.advice("fix", out.Hint)
+	}
+	if out.Kind == rollout.RolledBack || out.Kind == rollout.Removed {
+		j.story.advice("again", "slipway deploy "+j.ref.String()+" --retry")
+	}
+}
+
+func asError[T error](err error, target *T) bool { return errors.As(err, target) }

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/slipway-dev/slipway"
+)
+
+// printError writes what happened, why, and what mends it.
+func printError(w io.Writer, err error, getenv func(string) string) {
+	_, isTerminal := terminal(w, getenv)
+	color := isTerminal && getenv("NO_COLOR") == ""
+	head, reason := what(err)
+	fmt.Fprintf(w, "%s %s\n", paint(color, red, "error:"), indent(clean(head)))
+	if reason != "" {
+		fmt.Fprintf(w, "  %s\n", indent(clean(reason)))
+	}
+	if hint := slipway.HintOf(err); hint != "" {
+		fmt.Fprintf(w, "  %s %s\n", paint(color, green, "fix:"), indent(clean(hint)))
+	}
+}
+
+// what splits an error into what happened and why.
+func what(err error) (head, reason string) {
+	var e *slipway.Error
+	if !errors.As(err, &e) {
+		return err.Error(), ""
+	}
+	head = e.Message
+	if e.Op != "" && head != "" {
+		head = e.Op + ": " + head
+	}
+	if e.Err != nil {
+		reason = e.Err.Error()
+	}
+	if head == "" {
+		head, reason = orElse(e.Op, reason), when(e.Op != "", reason)
+	}
+	return head, reason
+}
+
+func when(condition bool, text string) string {
+	if condition {
+		return text
+	}
+	return ""
+}
+
+func indent(text string) string {
+	return strings.ReplaceAll(strings.TrimRight(text, "\n"), "\n", "\n  ")
+}

@@ -1,0 +1,28 @@
+// Command slipway brings a promoted MLflow model version into production,
+// proves it there by its own predictions, and takes it back when it is bad.
+//
+// It owns flags, environment variables, exit codes and the wiring of all other
+// packages; everything else is theirs.
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// errInterrupted is the cause with which a signal cancels the run.
+var errInterrupted = errors.New("interrupted")
+
+func main() {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		cancel(errInterrupted)
+	}()
+	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr, os.Getenv))
+}

@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/slipway-dev/slipway"
+	"github.com/slipway-dev/slipway/local"
+	"github.com/slipway-dev/slipway/local/proxy"
+	"github.com/slipway-dev/slipway/mlflow"
+	"github.com/slipway-dev/slipway/mlmodel"
+	"github.com/slipway-dev/slipway/oci"
+	"github.com/slipway-dev/slipway/verify"
+)
+
+// ports are the outside worlds of one run. Everything that leaves a trace
+// outside this process goes through one of them.
+type ports struct {
+	models   func() (modelRegistry, error) // asked for only when a model is not a directory
+	images   imageRegistry
+	target   slipway.Target // nil without a target
+	journal  slipway.Journal
+	verifier verifier
+	local    localTarget // what only a local target has
+	cacheDir string
+}
+
+// modelRegistry is what a release needs of MLflow.
+type modelRegistry interface {
+	Resolve(context.Context, slipway.ModelRef) (mlflow.Version, error)
+	AwaitReady(context.Context, mlflow.Version, time.Duration) (mlflow.Version, error)
+	Download(ctx context.Context, v mlflow.Version, dir string, progress func(done, total int64)) ([]mlmodel.File, error)
+	SetTag(ctx context.Context, name slipway.ModelName, version slipway.Version, key, value string) error
+	SetAlias(ctx context.Context, name slipway.ModelName, alias string, version slipway.Version) error
+}
+
+// imageRegistry is what a release needs of image registries.
+type imageRegistry interface {
+	Resolve(ctx context.Context, ref string) (slipway.Image, error)
+	Base(ctx context.Context, ref, platform string) (v1.Image, error)
+	Push(ctx context.Context, repository string, what oci.Artifact, tags []string, progress func(done, total int64)) (oci.Pushed, error)
+	Plan(ctx context.Context, repository string, what oci.Artifact) (oci.Pushed, error)
+	Check(context.Context, slipway.Image) error
+	Unpack(ctx context.Context, image slipway.Image, platform, dir string) error
+	File(ctx context.Context, image slipway.Image, path string, limit int64) ([]byte, error)
+}
+
+// verifier asks every replica of a release.
+type verifier interface {
+	Verify(context.Context, slipway.Observation, slipway.Release) slipway.Verdict
+}
+
+// localTarget is what only a target on this machine can do.
+type localTarget interface {
+	Stop(context.Context) error
+	Stats(context.Context) (proxy.Stats, error)
+}
+
+// wire connects a run to the real worlds. It and its two halves are the only
+// places that know them all.
+func (p *program) wire(s settings) (*ports, error) {
+	w := p.wireRegistries(s)
+	return w, p.wireTarget(w, s)
+}
+
+func (p *program) wireRegistries(s settings) *ports {
+	home := p.getenv("HOME")
+	return &ports{
+		images:   oci.New(oci.Config{Keychain: oci.Keychain(p.getenv), UserAgent: "slipway/" + programVersion()}),
+		cacheDir: filepath.Join(orElse(p.getenv("XDG_CACHE_HOME"), filepath.Join(home, ".cache")), "slipway"),
+		models:   sync.OnceValues(func() (modelRegistry, error) { return p.openMLflow(s, home) }),
+	}
+}
+
+func (p *program) openMLflow(s settings, home string) (modelRegistry, error) {
+	config, err := mlflow.ConfigFrom(p.getenv, home)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	config.URI = orElse(s.mlflowURI, config.URI)
+	if config.URI == "" {
+		return nil, usageError{usagef("no model registry is named").WithHint("set MLFLOW_TRACKING_URI, or --mlflow URI")}
+	}
+	client, err := mlflow.New(config)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return client, nil
+}
+
+// wireTarget adds the target, which pulls from the image registry in w.
+func (p *program) wireTarget(w *ports, s settings) error {
+	w.verifier = goldenVerifier{images: w.images, ask: verify.Replicas}
+	if s.to.Scheme == "" {
+		return nil
+	}
+	executable, err := os.Executable()
+	if err != nil {
+		return &slipway.Error{Op: "finding this program", Code: slipway.Internal, Err: err}
+	}
+	target, err := local.New(local.Config{
+		Ref: s.to, StateDir: p.stateDir(), Executable: executable, Images: w.images,
+		Replicas: s.replicas, Server: s.server, Getenv: p.getenv,
+	})
+	if err != nil {
+		return usageError{err}
+	}
+	w.target, w.local, w.journal = target, target, target.Journal()
+	return nil
+}
+
+// stateDir is where local targets are kept (XDG base directory specification).
+func (p *program) stateDir() string {
+	return filepath.Join(orElse(p.getenv("XDG_STATE_HOME"), filepath.Join(p.getenv("HOME"), ".local", "state")), "slipway", "local")
+}
+
+// servers finds model servers for images.
+func (j *journey) servers(file string) servers {
+	executable, err := os.Executable()
+	if err != nil {
+		executable = ""
+	}
+	return servers{file: file, executable: executable, cache: j.cacheDir, environ: os.Environ()}
+}
+
+// localTargets are the targets this user has on this machine: package local
+// names a target's folder after its address.
+func (p *program) localTargets() []string {
+	entries, err := os.ReadDir(p.stateDir())
+	if err != nil {
+		return nil // none was ever made
+	}
+	var targets []string
+	for _, e := range entries {
+		if address, err := url.PathUnescape(e.Name()); err == nil && e.IsDir() {
+			targets = append(targets, "local://"+address)
+		}
+	}
+	return targets
+}
+
+// goldenVerifier asks replicas for the golden predictions of the release's
+// image, which it reads from the image registry: no other step need have left
+// them here.
+type goldenVerifier struct {
+	images imageRegistry
+	ask    func(context.Context, verify.Config, slipway.Observation, slipway.Release, mlmodel.Golden) slipway.Verdict
+}
+
+// Verify is what the driver of a release asks for.
+func (v goldenVerifier) Verify(ctx context.Context, o slipway.Observation, r slipway.Release) slipway.Verdict {
+	golden, err := v.golden(ctx, r)
+	if err != nil {
+		head, reason := what(err)
+		return slipway.Verdict{At: time.Now(), Problem: &slipway.Problem{Kind: "golden-unreadable", Message: head, Evidence: reason,
+			Hint: slipway.HintOf(err), Heals: slipway.Retryable(err)}}
+	}
+	return v.ask(ctx, verify.Config{}, o, r, golden)
+}
+
+// goldenLimit bounds the golden predictions of an image, in bytes.
+const goldenLimit = 64 << 20
+
+func (v goldenVerifier) golden(ctx context.Context, r slipway.Release) (mlmodel.Golden, error) {
+	data, err := v.images.File(ctx, r.Image, strings.TrimPrefix(mlmodel.ImageReleaseDir, "/")+"/"+mlmodel.GoldenFile, goldenLimit)
+	if err != nil {
+		return mlmodel.Golden{}, err
+	}
+	return mlmodel.DecodeGolden(data)
+}

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/slipway-dev/slipway"
+	"github.com/slipway-dev/slipway/rollout"
+)
+
+// recordLimit is how long the model registry may take to be told.
+const recordLimit = 10 * time.Second
+
+// The tags of a model version in MLflow. An empty value means: not so any more.
+const (
+	tagStatus  = "slipway.status"
+	tagImage   = "slipway.image"
+	tagTarget  = "slipway.target"
+	tagRelease = "slipway.release"
+	tagReason  = "slipway.reason"
+)
+
+// reasonLimit bounds the reason's tag, in bytes.
+const reasonLimit = 1000
+
+// record tells the model registry how the release ended, by tags of its
+// version. It never fails a release: what goes wrong is a warning.
+func (j *journey) record(ctx context.Context, out rollout.Outcome) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordLimit)
+	defer cancel()
+	if j.ref.Path != "" || isDirectory(out.Release.Model) || out.Release.Model.Version == "" {
+		return
+	}
+	for _, r := range out.Overtaken {
+		j.tag(ctx, r, "superseded", "a newer version was promoted")
+	}
+	switch out.Kind {
+	case rollout.Live:
+		j.tag(ctx, out.Release, "live", "")
+		j.retire(ctx, out.Release)
+	case rollout.Failed, rollout.RolledBack, rollout.Removed, rollout.NeedsPerson, rollout.Superseded:
+		j.tag(ctx, out.Release, string(out.Kind), orElse(failureReason(out.Release), out.Message))
+	}
+	if out.Kind == rollout.RolledBack && j.rolling.MoveAlias {
+		j.moveAlias(ctx, out)
+	}
+}
+
+func isDirectory(m slipway.ModelVersion) bool { return strings.HasPrefix(string(m.Version), "sha-") }
+
+func failureReason(r slipway.Release) string {
+	if r.Failure == nil {
+		return ""
+	}
+	return r.Failure.Problem.Message
+}
+
+// retire marks the version that served before.
+func (j *journey) retire(ctx context.Context, r slipway.Release) {
+	before := r.Previous
+	if before == nil || isDirectory(before.Model) || before.Model.Name != r.Model.Name || before.Model.Version == r.Model.Version {
+		return
+	}
+	status := "replaced"
+	if r.Undoes != "" {
+		status = "rolled-back"
+	}
+	j.tag(ctx, *before, status, r.Model.String()+" serves instead: "+r.Reason)
+}
+
+func (j *journey) tag(ctx context.Context, r slipway.Release, status, reason string) {
+	registry, err := j.models()
+	tags := []struct{ key, value string }{
+		{tagStatus, status}, {tagTarget, r.Target}, {tagRelease, string(r.ID)}, {tagReason, clip(reason, reasonLimit)},
+	}
+	if r.Image.Digest != "" {
+		tags = append(tags, struct{ key, value string }{tagImage, r.Image.Ref()})
+	}
+	for _, t := range tags {
+		if err == nil {
+			err = registry.SetTag(ctx, r.Model.Name, r.Model.Version, t.key, t.value)
+		}
+	}
+	if err != nil {
+		j.story.warn("record", "%s is not marked %s in the model registry: %v", r.Model, status, err)
+	}
+}
+
+// moveAlias points the alias back at what serves, unless somebody moved it.
+func (j *journey) moveAlias(ctx context.Context, out rollout.Outcome) {
+	if j.ref.Alias == "" || out.Serving == nil || out.Serving.Model.Name != out.Release.Model.Name {
+		return
+	}
+	registry, err := j.models()
+	if err == nil {
+		var now slipway.ModelVersion
+		if now, err = j.resolved(ctx); err == nil && now.Version != out.Release.Model.Version {
+			return
+		}
+	}
+	if err == nil {
+		err = registry.SetAlias(ctx, out.Serving.Model.Name, j.ref.Alias, out.Serving.Model.Version)
+	}
+	if err != nil {
+		j.story.warn("record", "@%s was not moved back: %v", j.ref.Alias, err)
+		return
+	}
+	j.story.note("record", "@%s points at %s again", j.ref.Alias, out.Serving.Model)
+}
+
+// clip cuts text to at most n bytes, between characters.
+func clip(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return strings.ToValidUTF8(s[:n-len("…")], "") + "…"
+}

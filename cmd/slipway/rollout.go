@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+
+	"github.com/slipway-dev/slipway"
+	"github.com/slipway-dev/slipway/rollout"
+)
+
+// rolloutFlags are what a rollout may do.
+type rolloutFlags struct {
+	Retry     bool `help:"Deploy a quarantined version all the same."`
+	NoWayBack bool `help:"Go on although the image that serves now cannot be pulled any more."`
+	MoveAlias bool `help:"After a rollback, point the alias back at the version that serves."`
+}
+
+type rolloutCommand struct {
+	sourceFlags
+	rolloutFlags
+	releaseFlag
+}
+
+// Run replaces what serves on the target; verify is the next step.
+func (cmd rolloutCommand) Run(ctx context.Context, p *program) error {
+	h := handover{cmd.Release}
+	j, err := p.resumeJourney(h, cmd.MLflow)
+	if err != nil {
+		return err
+	}
+	if err := j.needsTarget(); err != nil {
+		return err
+	}
+	j.rolling = cmd.rolloutFlags
+	out, err := j.driver().Rollout(ctx, j.ask(j.prepared1))
+	return j.finish(ctx, h, out, err)
+}
+
+// driver brings releases to the journey's target.
+func (j *journey) driver() *rollout.Driver {
+	return rollout.New(j.target, j.journal, j.verifier, rollout.Config{
+		Target: j.targetText(), Environment: j.environment, Sink: j.story.tell,
+		Holder: fmt.Sprintf("%s, pid %d", actor(j.getenv), os.Getpid()),
+	})
+}
+
+// ask is what the driver may ask back.
+func (j *journey) ask(prepare func(context.Context, slipway.ModelVersion) (slipway.Release, error)) rollout.Ask {
+	a := rollout.Ask{Resolve: j.resolveAgain, Prepare: prepare, Same: j.sameSettings, Promoted: j.ref.Moves(), Retry: j.rolling.Retry}
+	if !j.rolling.NoWayBack {
+		a.WayBack = j.wayBack
+	}
+	return a
+}
+
+// resolveAgain tells how the reference resolves the first time it is asked;
+// the driver asks again once it has the lock.
+func (j *journey) resolveAgain(ctx context.Context) (slipway.ModelVersion, error) {
+	if j.release.Model.Version == "" {
+		err := j.resolve(ctx)
+		return j.release.Model, err
+	}
+	version, err := j.resolved(ctx)
+	if err == nil && version.Version == j.release.Model.Version {
+		return j.release.Model, nil
+	}
+	return version, err
+}
+
+// prepared1 hands the driver the release that the steps before made. Another
+// one cannot be made here.
+func (j *journey) prepared1(_ context.Context, version slipway.ModelVersion) (slipway.Release, error) {
+	if version.Version != j.release.Model.Version {
+		return j.release, slipway.Errorf(slipway.Superseded, "rolling out "+j.release.Model.String(), "%s points at %s now", j.ref.Promotion(), version).
+			WithHint("start again with slipway extract")
+	}
+	return j.release, nil
+}
+
+// sameSettings reports whether a live release of the version has what this one
+// would give it.
+func (j *journey) sameSettings(live slipway.Release) bool {
+	return maps.Equal(live.Env, j.release.Env) && slices.Equal(live.SecretEnv, j.release.SecretEnv) &&
+		(j.replicas == 0 || j.replicas == live.Replicas)
+}
+
+// wayBack makes sure that a rollback could pull the image it needs.
+func (j *journey) wayBack(ctx context.Context, previous slipway.Release) error {
+	err := j.images.Check(ctx, previous.Image)
+	if err == nil {
+		return nil
+	}
+	return (&slipway.Error{Op: "checking the way back to " + previous.Model.String(), Code: slipway.CodeOf(err),
+		Message: "its image " + previous.Image.Ref() + " cannot be pulled", Err: err}).
+		WithHint("push it again, or go on without a way back: --no-way-back")
+}
+
+// outcomeResult is how a release ended, on stdout.
+type outcomeResult struct {
+	Environment string `json:"environment,omitempty"`
+	Target      string `json:"target"`
+	rollout.Outcome
+	Error string `json:"error,omitempty"`
+}
+
+// finish keeps what became of the release for the next step, and says it.
+func (j *journey) finish(ctx context.Context, h handover, out rollout.Outcome, err error) error {
+	j.settle(ctx, &out, err)
+	if out.Release.ID != "" {
+		if err := h.write(out.Release); err != nil {
+			return err
+		}
+	}
+	return j.say([]outcomeResult{j.outcome(out, err)}, endedAs(out, err))
+}
+
+func (j *journey) outcome(out rollout.Outcome, err error) outcomeResult {
+	r := outcomeResult{Environment: j.environment, Target: j.targetText(), Outcome: out}
+	if err != nil {
+		r.Error = err.Error()
+	}
+	return r
+}
+
+// say prints outcomes and passes on how the command ends.
+func (p *program) say(results []outcomeResult, err error) error {
+	printed := p.result(results, func(w io.Writer) {
+		for _, r := range results {
+			if len(results) > 1 {
+				fmt.Fprintf(w, "%s\t", r.Environment)
+			}
+			fmt.Fprintln(w, r.text())
+		}
+	})
+	if printed != nil {
+		return printed
+	}
+	return err
+}
+
+// text is the image by digest where the release serves, else how it ended.
+func (r outcomeResult) text() string {
+	switch r.Kind {
+	case rollout.Live, rollout.Nothing, rollout.Unverified:
+		if r.Release.Image.Digest != "" {
+			return r.Release.Image.Ref()
+		}
+	}
+	return string(r.Kind)
+}
+
+// exitCodes of outcomes (design §4).
+var exitCodes = map[rollout.Kind]int{
+	rollout.Live: exitLive, rollout.Nothing: exitLive, rollout.Unverified: exitLive, rollout.Superseded: exitLive,
+	rollout.Quarantined: exitLive, rollout.Held: exitLive, rollout.Resumed: exitLive,
+	rollout.Failed: exitFailed, rollout.RolledBack: exitRolledBack, rollout.Removed: exitRolledBack,
+	rollout.NeedsPerson: exitNeedsPerson, rollout.Unfinished: exitNeedsPerson,
+}
+
+// endedAs turns an outcome into how the command ends.
+func endedAs(out rollout.Outcome, err error) error {
+	var wrong usageError
+	var e ended
+	switch {
+	case asError(err, &wrong), asError(err, &e):
+		return err
+	case out.Interrupted:
+		return ended{code: exitInterrupted, cause: err}
+	case exitCodes[out.Kind] == exitLive && err == nil:
+		return nil
+	}
+	return ended{code: exitCodes[out.Kind], cause: err}
+}

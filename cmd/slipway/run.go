@@ -1,0 +1,147 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/slipway-dev/slipway"
+)
+
+// program is what every command gets of the process: its streams, its
+// environment, and the way to the outside worlds.
+type program struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	getenv         func(string) string
+	json           bool
+	story          *story
+	connect        func(settings) (*ports, error)
+}
+
+// run executes one command line and returns the exit code. It reads nothing of
+// the process but what it is given.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, getenv func(string) string) int {
+	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, getenv: getenv}
+	p.connect = p.wire
+	return p.execute(ctx, args)
+}
+
+// execute parses and runs one command. What it returns follows from the error
+// alone: see exitCode.
+func (p *program) execute(ctx context.Context, args []string) int {
+	var c cli
+	helped := false
+	parser, env, err := newParser(&c, p, func() { helped = true })
+	if err != nil {
+		return p.fail(ctx, err)
+	}
+	parsed, err := parser.Parse(args)
+	switch {
+	case helped: // kong goes on after --help; what it finds then does not matter
+		return exitLive
+	case err != nil:
+		return p.fail(ctx, usage(err, hintForUsage(parser, err)))
+	}
+	if err := env.arguments(parsed); err != nil {
+		return p.fail(ctx, err)
+	}
+	p.json = c.Output == "json"
+	p.story = newStory(p.stderr, p.getenv)
+	parsed.BindTo(ctx, (*context.Context)(nil))
+	err = parsed.Run(p, &c)
+	p.story.close()
+	return p.fail(ctx, err)
+}
+
+// usageError is wrong usage or configuration: exit code 2.
+type usageError struct{ err error }
+
+func (e usageError) Error() string { return e.err.Error() }
+func (e usageError) Unwrap() error { return e.err }
+
+func usage(err error, hint string) error {
+	return usageError{(&slipway.Error{Code: slipway.Invalid, Err: err}).WithHint("%s", hint)}
+}
+
+func usagef(format string, args ...any) *slipway.Error {
+	return slipway.Errorf(slipway.Invalid, "", format, args...)
+}
+
+// ended is a release that ended otherwise than live, or an outcome without a
+// release: the story has told it already, only the exit code is left.
+type ended struct {
+	code  int
+	cause error // printed when the story has not told it; may be nil
+}
+
+func (e ended) Error() string { return fmt.Sprintf("ended with exit code %d", e.code) }
+func (e ended) Unwrap() error { return e.cause }
+
+// The exit codes of design §4.
+const (
+	exitLive        = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitRolledBack  = 3
+	exitNeedsPerson = 4
+	exitInterrupted = 130
+)
+
+// fail prints what is left to say of the error and returns the exit code.
+func (p *program) fail(ctx context.Context, err error) int {
+	if err == nil {
+		return exitLive
+	}
+	code := exitCode(ctx, err)
+	var e ended
+	switch {
+	case !errors.As(err, &e):
+		printError(p.stderr, err, p.getenv)
+	case e.cause != nil:
+		printError(p.stderr, e.cause, p.getenv)
+	}
+	return code
+}
+
+func exitCode(ctx context.Context, err error) int {
+	var (
+		wrong usageError
+		e     ended
+	)
+	switch {
+	case err == nil:
+		return exitLive
+	case errors.As(err, &e):
+		return e.code
+	case errors.As(err, &wrong):
+		return exitUsage
+	case errors.Is(context.Cause(ctx), errInterrupted):
+		return exitInterrupted
+	}
+	return exitFailed
+}
+
+// exitOf returns the exit code for the phase in which a release was left.
+func exitOf(phase slipway.Phase) int {
+	switch phase {
+	case slipway.Verified, slipway.Overtaken, slipway.Undone:
+		return exitLive
+	case slipway.RolledBack, slipway.Removed:
+		return exitRolledBack
+	case slipway.Broken:
+		return exitNeedsPerson
+	}
+	return exitFailed
+}
+
+func hintForUsage(parser *kong.Kong, err error) string {
+	var wrong *kong.ParseError
+	if errors.As(err, &wrong) && wrong.Context != nil && wrong.Context.Selected() != nil {
+		return wrong.Context.Selected().FullPath() + " --help"
+	}
+	return parser.Model.Name + " --help"
+}

@@ -1,0 +1,24 @@
+package main
+
+import "context"
+
+type verifyCommand struct {
+	sourceFlags
+	MoveAlias bool `help:"After a rollback, point the alias back at the version that serves."`
+	releaseFlag
+}
+
+// Run asks every new replica; the release then is live, or rolled back.
+func (cmd verifyCommand) Run(ctx context.Context, p *program) error {
+	h := handover{cmd.Release}
+	j, err := p.resumeJourney(h, cmd.MLflow)
+	if err != nil {
+		return err
+	}
+	if err := j.needsTarget(); err != nil {
+		return err
+	}
+	j.rolling.MoveAlias = cmd.MoveAlias
+	out, err := j.driver().Verify(ctx, j.release)
+	return j.finish(ctx, h, out, err)
+}
