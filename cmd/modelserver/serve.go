@@ -11,6 +11,7 @@ import (
 
 	"github.com/slipway-dev/slipway"
 	"github.com/slipway-dev/slipway/serving"
+	"github.com/slipway-dev/slipway/serving/sklearn"
 )
 
 // serve runs the model server until ctx ends.
@@ -32,7 +33,7 @@ func serve(ctx context.Context, o options, getenv func(string) string, log *slog
 }
 
 // engines are all that this program can serve with.
-func engines() []serving.Engine { return nil }
+func engines() []serving.Engine { return []serving.Engine{sklearn.New()} }
 
 // tuneMemory trades a little memory for fewer collections, unless GOGC says
 // otherwise. A request leaves about 2 kB behind and a model server lives with
