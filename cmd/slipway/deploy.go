@@ -84,7 +84,7 @@ func (j *journey) prepare(ctx context.Context, version slipway.ModelVersion) (sl
 			return j.release, err
 		}
 	}
-	for _, step := range []func(context.Context) error{j.validate, j.build, j.push} {
+	for _, step := range []func(context.Context) error{j.keepReplicas, j.validate, j.build, j.push} {
 		if err := step(ctx); err != nil {
 			return j.release, err
 		}

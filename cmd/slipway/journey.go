@@ -37,6 +37,7 @@ type journey struct {
 	engine    serving.Engine    // that serves it
 	predictor serving.Predictor // loaded
 	built     []v1.Image        // one a platform
+	verdict   slipway.Verdict   // the last one
 	onBuilt   func()            // called when the golden predictions are known; may be nil
 }
 

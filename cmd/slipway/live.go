@@ -105,7 +105,7 @@ func (l *live) end(mark string, e slipway.Event, took time.Duration) {
 	if e.Step == "rollback" && e.Kind == slipway.Succeeded {
 		mark = l.paint(yellow, "↩")
 	}
-	l.print(mark, e.Step, clean(eventText(e)), seconds(took))
+	l.print(mark, e.Step, clean(eventText(e)), when(took >= time.Millisecond, seconds(took)))
 }
 
 // print writes a line that stays, above the moving one.

@@ -41,7 +41,7 @@ func (p *plain) tell(e slipway.Event, took time.Duration) {
 	}
 	switch text := eventText(e); {
 	case text == "":
-	case took > 0:
+	case took >= time.Millisecond:
 		p.line(e, text+" ("+seconds(took)+")")
 	default:
 		p.line(e, text)

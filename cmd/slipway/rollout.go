@@ -35,17 +35,35 @@ func (cmd rolloutCommand) Run(ctx context.Context, p *program) error {
 	if err := j.needsTarget(); err != nil {
 		return err
 	}
+	if err := j.keepReplicas(ctx); err != nil {
+		return err
+	}
 	j.rolling = cmd.rolloutFlags
-	out, err := j.driver().Rollout(ctx, j.ask(j.prepared1))
+	out, err := j.driver().Rollout(ctx, j.ask(j.made))
 	return j.finish(ctx, h, out, err)
 }
 
 // driver brings releases to the journey's target.
 func (j *journey) driver() *rollout.Driver {
-	return rollout.New(j.target, j.journal, j.verifier, rollout.Config{
-		Target: j.targetText(), Environment: j.environment, Sink: j.story.tell,
+	return rollout.New(j.target, j.journal, j, rollout.Config{
+		Target: j.targetText(), Environment: j.environment, Sink: j.relay,
 		Holder: fmt.Sprintf("%s, pid %d", actor(j.getenv), os.Getpid()),
 	})
+}
+
+// Verify asks the replicas for the driver, and remembers what they said.
+func (j *journey) Verify(ctx context.Context, o slipway.Observation, r slipway.Release) slipway.Verdict {
+	j.verdict = j.verifier.Verify(ctx, o, r)
+	return j.verdict
+}
+
+// relay tells the driver's events; where it tells that all replicas were asked,
+// with the figures.
+func (j *journey) relay(e slipway.Event) {
+	if e.Kind == slipway.Succeeded && e.Step == "verify" && j.verdict.Passed {
+		e.Message = checkedText(j.verdict)
+	}
+	j.story.tell(e)
 }
 
 // ask is what the driver may ask back.
@@ -71,14 +89,26 @@ func (j *journey) resolveAgain(ctx context.Context) (slipway.ModelVersion, error
 	return version, err
 }
 
-// prepared1 hands the driver the release that the steps before made. Another
+// made hands the driver the release that the steps before made. Another
 // one cannot be made here.
-func (j *journey) prepared1(_ context.Context, version slipway.ModelVersion) (slipway.Release, error) {
+func (j *journey) made(_ context.Context, version slipway.ModelVersion) (slipway.Release, error) {
 	if version.Version != j.release.Model.Version {
 		return j.release, slipway.Errorf(slipway.Superseded, "rolling out "+j.release.Model.String(), "%s points at %s now", j.ref.Promotion(), version).
 			WithHint("start again with slipway extract")
 	}
 	return j.release, nil
+}
+
+// keepReplicas asks for as many replicas as serve, where nobody says how many.
+func (j *journey) keepReplicas(ctx context.Context) error {
+	if j.replicas > 0 {
+		return nil
+	}
+	record, err := j.journal.Load(ctx)
+	if err == nil && record.Live != nil {
+		j.release.Replicas = record.Live.Replicas
+	}
+	return err
 }
 
 // sameSettings reports whether a live release of the version has what this one
@@ -130,6 +160,9 @@ func (j *journey) outcome(out rollout.Outcome, err error) outcomeResult {
 func (p *program) say(results []outcomeResult, err error) error {
 	printed := p.result(results, func(w io.Writer) {
 		for _, r := range results {
+			if r.Error != "" {
+				continue
+			}
 			if len(results) > 1 {
 				fmt.Fprintf(w, "%s\t", r.Environment)
 			}

@@ -186,11 +186,17 @@ func verdictText(v *slipway.Verdict) string {
 	if v == nil {
 		return ""
 	}
+	return "; " + checkedText(*v)
+}
+
+// checkedText counts what verifying found.
+func checkedText(v slipway.Verdict) string {
 	health := 0
 	for _, r := range v.Replicas {
 		health += r.Health
 	}
-	return fmt.Sprintf("; %d health checks, %d predictions on %s", health, v.Predictions(), plural(len(v.Replicas), "replica"))
+	return fmt.Sprintf("%d of %d health checks, %s on %s", health, slipway.HealthChecks*len(v.Replicas),
+		plural(v.Predictions(), "golden prediction"), plural(len(v.Replicas), "replica"))
 }
 
 func orNothing(prefix, text string) string {

@@ -94,7 +94,7 @@ func (s *story) warn(step, format string, args ...any) {
 
 // conclude says how it all ended.
 func (s *story) conclude(message string) {
-	s.tell(slipway.Event{Kind: slipway.Concluded, Step: "end", Message: message})
+	s.tell(slipway.Event{Kind: slipway.Concluded, Step: "done", Message: message})
 }
 
 // advice names a command that goes on from here.
@@ -149,7 +149,7 @@ func bytesText(n int64) string {
 	for size >= 999.5 && i < len(units)-1 {
 		size, i = size/1000, i+1
 	}
-	if i == 0 || size >= 99.5 {
+	if i == 0 || size >= 9.95 {
 		return fmt.Sprintf("%.0f %s", size, units[i])
 	}
 	return strings.Replace(fmt.Sprintf("%.1f %s", size, units[i]), ".0 ", " ", 1)
