@@ -25,7 +25,7 @@ func (d *Driver) recover(ctx context.Context) (Outcome, error) {
 	}
 	r, err := d.hold(ctx, 0)
 	if err != nil {
-		return Outcome{Kind: Unfinished, Release: *rec.Current}, err
+		return Outcome{Kind: Unfinished, Release: *rec.Current, Hint: "slipway recover " + d.config.Target}, err
 	}
 	defer r.letGo(ctx)
 	if r.rec.Current == nil {

@@ -207,6 +207,9 @@ func (r *run) store(ctx context.Context, rec slipway.Record, until time.Time) er
 }
 
 func (r *run) storeOnce(ctx context.Context, rec slipway.Record) error {
+	if r.lost() {
+		return errLost
+	}
 	ctx, cancel := r.bounded(ctx, true, r.config.Limits.Call)
 	defer cancel()
 	stored, err := r.journal.Store(ctx, r.lock.Fence(), rec)
@@ -253,6 +256,9 @@ func (r *run) take(ctx context.Context, d Decision, s Seen) {
 
 // act tells the target what to do and reports whether it took it in.
 func (r *run) act(ctx context.Context, kind slipway.ActionKind) bool {
+	if r.lost() {
+		return false
+	}
 	release := *r.rec.Current
 	action := slipway.Action{Kind: kind, Fence: r.lock.Fence(), Release: release}
 	if g := goal(release); g != nil {
