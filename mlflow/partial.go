@@ -284,7 +284,10 @@ func (p *partial) model() string { return filepath.Join(p.dir, "model") }
 
 // commit renames the finished model to its final place, in one step.
 func (p *partial) commit(final string) error {
-	err := os.Rename(p.model(), final)
+	err := os.Remove(final) // succeeds on an empty folder only, which os.Rename does not replace
+	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		err = os.Rename(p.model(), final)
+	}
 	if errors.Is(err, syscall.ENOTEMPTY) || errors.Is(err, fs.ErrExist) {
 		return occupied(p.op, final)
 	}

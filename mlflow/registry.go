@@ -101,7 +101,11 @@ func (c *Client) SearchVersions(ctx context.Context, filter string) ([]Version, 
 
 // NameFilter returns the search filter for one model's versions.
 func NameFilter(name slipway.ModelName) string {
-	return "name = '" + strings.ReplaceAll(string(name), "'", "''") + "'"
+	quote := "'" // MLflow knows no escapes, only the other quote
+	if strings.Contains(string(name), quote) {
+		quote = `"`
+	}
+	return "name = " + quote + string(name) + quote
 }
 
 // SetTag sets a version's tag; the value may be empty.
