@@ -61,6 +61,9 @@ func (cmd demoCommand) Run(ctx context.Context, p *program) error {
 	if err == nil && !cmd.Once {
 		d.leaveOpen(ctx)
 	}
+	if d.load != nil {
+		d.load.stop()
+	}
 	return errors.Join(err, st.close(ctx))
 }
 
@@ -118,7 +121,6 @@ func (d *demo) replace(ctx context.Context) error {
 // broken promotes version 3, which the demo breaks on its way to this machine.
 func (d *demo) broken(ctx context.Context) error {
 	d.result.Fault = "as the image of iris 3 is unpacked on this machine, the demo puts the model file of iris 1 in place of its own"
-	d.story.note("demo", "a fault, planted: %s", d.result.Fault)
 	out, _, err := d.promote(ctx, "3", "iris 3 is broken, and taken back")
 	if err != nil {
 		return err
@@ -133,6 +135,9 @@ func (d *demo) broken(ctx context.Context) error {
 func (d *demo) promote(ctx context.Context, version slipway.Version, name string) (rollout.Outcome, *journey, error) {
 	start := time.Now()
 	d.story.title("%s", name)
+	if version == "3" {
+		d.story.note("demo", "a fault, planted: %s", d.result.Fault)
+	}
 	if err := d.stage.promote(ctx, version); err != nil {
 		return rollout.Outcome{}, nil, err
 	}
@@ -148,6 +153,10 @@ func (d *demo) promote(ctx context.Context, version slipway.Version, name string
 	}
 	out, err := j.deploy(ctx)
 	d.result.Releases = append(d.result.Releases, out)
+	if d.load != nil {
+		sent, lost := d.load.sofar()
+		d.story.note("load", "%s requests so far, %s lost", thousands(sent), thousands(lost))
+	}
 	d.result.Phases = append(d.result.Phases, phaseMark{Name: name, Start: start.Sub(d.start), Duration: time.Since(start), Note: out.Message})
 	return out, j, err
 }

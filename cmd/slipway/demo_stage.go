@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"time"
 
@@ -72,7 +73,21 @@ func (s *stage) open(ctx context.Context, p *program, cmd demoCommand) error {
 	}
 	s.program = s.playing(p)
 	s.later(s.stopTarget)
-	return s.readExample()
+	if err := s.readExample(); err != nil {
+		return err
+	}
+	return s.findServer(ctx)
+}
+
+// findServer comes by the model server once, so that all three versions carry
+// the same.
+func (s *stage) findServer(ctx context.Context) error {
+	j, err := s.program.begin(s.settings())
+	if err != nil {
+		return err
+	}
+	s.server, err = j.servers(s.server).find(ctx, "linux/"+runtime.GOARCH)
+	return err
 }
 
 func (s *stage) later(f func(context.Context) error) { s.closer = append(s.closer, f) }

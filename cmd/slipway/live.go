@@ -83,6 +83,7 @@ func (l *live) tell(e slipway.Event, took time.Duration) {
 		l.step, l.text = e.Step, clean(e.Message)
 	case slipway.Progress, slipway.Observed:
 		l.text = clean(progressText(e))
+		return // the next redraw shows it
 	case slipway.Succeeded:
 		l.end(l.paint(green, "✓"), e, took)
 	case slipway.Stopped:
@@ -90,7 +91,9 @@ func (l *live) tell(e slipway.Event, took time.Duration) {
 	case slipway.Warning:
 		l.print(l.paint(yellow, "!"), e.Step, clean(e.Message), "")
 	case slipway.Note:
-		l.print(" ", e.Step, clean(e.Message), "")
+		if e.Message != "" {
+			l.print(" ", e.Step, clean(e.Message), "")
+		}
 	case slipway.Concluded:
 		l.erase()
 		fmt.Fprintf(l.out, "\n%s\n", clean(e.Message))

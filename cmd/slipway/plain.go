@@ -88,7 +88,7 @@ func problemText(e slipway.Event) string {
 func progressText(e slipway.Event) string {
 	switch {
 	case e.Observation != nil:
-		return replicasText(*e.Observation)
+		return replicasText(*e.Observation, e.Release)
 	case e.Unit == "bytes" && e.Total > 0:
 		return bytesText(e.Done) + " of " + bytesText(e.Total)
 	case e.Unit == "bytes":
@@ -99,15 +99,16 @@ func progressText(e slipway.Event) string {
 	return e.Message
 }
 
-// replicasText draws the replicas: a full dot is ready, an empty one is not.
-func replicasText(o slipway.Observation) string {
+// replicasText draws the replicas, the release's own and all others: a full dot
+// is ready, an empty one is not.
+func replicasText(o slipway.Observation, release slipway.ReleaseID) string {
 	var fresh, old, waiting string
 	for _, r := range o.Replicas {
 		dot := "○"
 		if r.State == slipway.Ready {
 			dot = "●"
 		}
-		if r.Image != o.Desired || r.State == slipway.Draining {
+		if r.Release != release {
 			old += dot
 			continue
 		}
@@ -116,9 +117,12 @@ func replicasText(o slipway.Observation) string {
 			waiting = "  " + r.Name + " " + string(r.State)
 		}
 	}
-	text := fresh + " new"
-	if old != "" {
-		text += "   " + old + " old"
+	var parts []string
+	if fresh != "" {
+		parts = append(parts, fresh+" new")
 	}
-	return text + waiting
+	if old != "" {
+		parts = append(parts, old+" old")
+	}
+	return strings.Join(parts, "   ") + waiting
 }
