@@ -62,13 +62,13 @@ type bench struct {
 	target *local.Target
 }
 
-func newBench(t *testing.T) *bench {
+func newBench(t *testing.T, change ...func(*local.Config)) *bench {
 	t.Helper()
 	// A long path, so that the socket's limit is met.
 	dir := filepath.Join(t.TempDir(), strings.Repeat("state", 20))
 	addr := freeAddr(t)
 	b := &bench{t: t, dir: dir, addr: addr, ref: "local://" + addr}
-	b.target = b.another()
+	b.target = b.another(change...)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
 		defer cancel()
@@ -90,9 +90,9 @@ func (b *bench) tell(files ...string) {
 	}
 }
 
-func (b *bench) another() *local.Target {
+func (b *bench) another(change ...func(*local.Config)) *local.Target {
 	b.t.Helper()
-	target, err := open(b.dir, b.ref)
+	target, err := open(b.dir, b.ref, change...)
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -92,7 +92,7 @@ func serveMain(args []string) error {
 	}
 	switch {
 	case b.Golden:
-		text := "golden prediction 2 differs\nrequest {}\nexpected \"versicolor\"\ngot \"virginica\"\n"
+		const text = `checking the golden predictions: golden prediction 2 differs: request {"inputs":[[1]]}: at [0]: expected "versicolor", got "virginica" (scikit-learn 1.5.2)` + "\n"
 		if err := os.WriteFile(*words, []byte(text), 0o600); err != nil {
 			return err
 		}
@@ -165,7 +165,18 @@ func actMain(args []string) error {
 // images are fake images, by digest: what their model server does.
 type images map[slipway.Digest]behaviour
 
-func (m images) Unpack(_ context.Context, image slipway.Image, _, dir string) error {
+func (m images) Unpack(ctx context.Context, image slipway.Image, _, dir string) error {
+	switch image.Digest {
+	case digest(diskFull):
+		return fmt.Errorf("writing a layer: %w", syscall.ENOSPC)
+	case digest(slowUnpack):
+		fmt.Println("unpacking")
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Second):
+		}
+	}
 	b, ok := m[image.Digest]
 	if !ok {
 		return slipway.Errorf(slipway.NotFound, "unpacking", "no image %s", image.Digest.Short())
@@ -221,6 +232,8 @@ const (
 	crashesSlowly
 	answersSlowly
 	slowStart
+	slowUnpack
+	diskFull
 )
 
 func catalog() images {
@@ -232,6 +245,7 @@ func catalog() images {
 		digest(crashesSlowly): {CrashAfter: 400 * time.Millisecond},
 		digest(answersSlowly): {AnswerAfter: 300 * time.Millisecond, Version: "slow"},
 		digest(slowStart):     {ReadyAfter: 700 * time.Millisecond, Version: "late"},
+		digest(slowUnpack):    {Version: "heavy"},
 	}
 	for n := range 10 {
 		m[digest(n)] = behaviour{Version: fmt.Sprint(n), Env: []string{"PLAIN", "SECRET"}}
@@ -239,7 +253,7 @@ func catalog() images {
 	return m
 }
 
-func open(stateDir, ref string) (*local.Target, error) {
+func open(stateDir, ref string, change ...func(*local.Config)) (*local.Target, error) {
 	parsed, err := slipway.ParseTargetRef(ref)
 	if err != nil {
 		return nil, err
@@ -248,11 +262,9 @@ func open(stateDir, ref string) (*local.Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	return local.New(local.Config{
-		Ref:        parsed,
-		StateDir:   stateDir,
-		Executable: self,
-		Images:     catalog(),
-		Getenv:     os.Getenv,
-	})
+	cfg := local.Config{Ref: parsed, StateDir: stateDir, Executable: self, Images: catalog(), Getenv: os.Getenv}
+	for _, f := range change {
+		f(&cfg)
+	}
+	return local.New(cfg)
 }

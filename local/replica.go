@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -386,6 +387,10 @@ func (r *replica) finish(p *process, b *proxy.Backend) {
 	p.terminate(drainLimit)
 }
 
+// goldenWords finds what a model server says of its golden predictions: which
+// one differs, and how.
+var goldenWords = regexp.MustCompile(`(?s)([^:]*golden prediction \d+[^:,]*)[:,]?\s*(.*)`)
+
 // lastWords says why a model server ended: what it wrote to its termination
 // log, else how it ended and the end of its log.
 func (r *replica) lastWords(p *process) slipway.Problem {
@@ -394,9 +399,8 @@ func (r *replica) lastWords(p *process) slipway.Problem {
 		said = nil
 	}
 	text := printable(string(said), maxEvidence)
-	if strings.HasPrefix(strings.ToLower(text), "golden prediction") {
-		first, rest, _ := strings.Cut(text, "\n")
-		return slipway.Problem{Kind: "golden-differs", Message: first, Evidence: rest, Hint: "slipway explain shows the release"}
+	if found := goldenWords.FindStringSubmatch(text); found != nil {
+		return slipway.Problem{Kind: "golden-differs", Message: strings.TrimSpace(found[1]), Evidence: found[2], Hint: "slipway explain"}
 	}
 	problem := slipway.Problem{Kind: "crashed", Message: "the model server " + p.ended(), Evidence: text}
 	if text == "" {

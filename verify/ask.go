@@ -22,9 +22,6 @@ const (
 	maxQuote    = 500
 )
 
-// stoppedKind is the kind of a check that others' ends, or the context's, cut off.
-const stoppedKind = "stopped"
-
 // healsWithin is how long a replica may be out of reach: one that crashed is
 // started again.
 const healsWithin = 10 * time.Second
@@ -143,7 +140,7 @@ func (c *checker) ask(ctx context.Context, method, url string, body []byte) (*re
 	case err == nil:
 		return r, nil
 	case ctx.Err() != nil:
-		return nil, &slipway.Problem{Kind: stoppedKind, Message: "was not asked to the end: " + printable(context.Cause(ctx).Error()), Heals: true, HealBy: time.Now()}
+		return nil, &slipway.Problem{Kind: "stopped", Message: "was not asked to the end: " + printable(context.Cause(ctx).Error()), Heals: true, HealBy: time.Now()}
 	case errors.Is(err, errLarge):
 		return nil, &slipway.Problem{Kind: "too-large", Message: fmt.Sprintf("an answer is larger than %d MiB", maxReply>>20), Evidence: method + " " + req.URL.Path}
 	case timed.Err() != nil:

@@ -227,7 +227,7 @@ func worst(checks []slipway.ReplicaCheck) *slipway.Problem {
 	var first *slipway.Problem
 	for _, check := range checks {
 		p := check.Problem
-		if p != nil && p.Kind != stoppedKind && !p.Heals {
+		if p != nil && !p.Heals {
 			return p
 		}
 		if p != nil && first == nil {

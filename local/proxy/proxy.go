@@ -38,6 +38,7 @@ type Stats struct {
 	Refused  int64 `json:"refused"`  // not a request for a model server: too large, malformed
 	Lost     int64 `json:"lost"`     // no replica answered, or its answer broke off half-way
 	Left     int64 `json:"left"`     // the client went away first
+	InFlight int64 `json:"inFlight"` // with a replica, or waiting for one, right now
 }
 
 // Proxy is an http.Handler that passes every request to one replica.
@@ -94,6 +95,7 @@ func (p *Proxy) Stats() Stats {
 		Refused:  p.refused.Load(),
 		Lost:     p.lost.Load(),
 		Left:     p.left.Load(),
+		InFlight: p.inFlight.Load(),
 	}
 }
 
