@@ -88,10 +88,12 @@ func (e historyEntry) versions() string {
 }
 
 func (e historyEntry) how() string {
-	switch e.Phase {
-	case slipway.Verified:
+	switch {
+	case e.Undoes != "" && e.Served:
+		return "live again, " + e.Reason
+	case e.Phase == slipway.Verified:
 		return "live, " + string(e.Golden)
-	case slipway.Undone:
+	case e.Phase == slipway.Undone:
 		return "live, then rolled back by hand"
 	}
 	return phaseText(e.Phase) + failureText(e.Failure)

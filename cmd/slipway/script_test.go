@@ -80,16 +80,12 @@ func setUp(env *testscript.Env, server string) error {
 	if err != nil {
 		return err
 	}
-	examples, err := filepath.Abs("../../examples/demo/models")
+	examples, err := filepath.Abs("../../examples")
 	if err != nil {
 		return err
 	}
-	free, err := net.Listen("tcp", "127.0.0.1:0")
+	addresses, err := freeAddresses(2)
 	if err != nil {
-		return err
-	}
-	address := free.Addr().String()
-	if err := free.Close(); err != nil {
 		return err
 	}
 	env.Values[registryKey{}] = client
@@ -97,15 +93,43 @@ func setUp(env *testscript.Env, server string) error {
 	env.Setenv("USER", "ada")
 	env.Setenv("MLFLOW_TRACKING_URI", uri)
 	env.Setenv("IMAGES", strings.TrimPrefix(images.URL, "http://"))
-	env.Setenv("MODELS", examples)
-	env.Setenv("ADDRESS", address)
+	env.Setenv("EXAMPLES", examples)
+	env.Setenv("MODELS", filepath.Join(examples, "demo", "models"))
+	env.Setenv("ADDRESS", addresses[0])
+	env.Setenv("ADDRESS2", addresses[1])
 	env.Setenv("SLIPWAY_SERVER", server)
+	if err := writeEnvironments(env); err != nil {
+		return err
+	}
 	env.Defer(func() {
 		images.Close()
 		_ = models.Close() // nothing of it is needed any more
 		stopAll(env)
 	})
 	return nil
+}
+
+// writeEnvironments writes all.yaml: the script's two addresses as staging and
+// production.
+func writeEnvironments(env *testscript.Env) error {
+	text := "models:\n  - model: models:/iris@champion\n    image: " + env.Getenv("IMAGES") + "/iris\n    environments:\n" +
+		"      - {name: production, after: staging, target: \"local://" + env.Getenv("ADDRESS2") + "\"}\n" +
+		"      - {name: staging, target: \"local://" + env.Getenv("ADDRESS") + "\"}\n"
+	return os.WriteFile(filepath.Join(env.WorkDir, "all.yaml"), []byte(text), 0o600)
+}
+
+// freeAddresses returns addresses that nobody listens on.
+func freeAddresses(n int) ([]string, error) {
+	var addresses []string
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer l.Close() // only once all are known, so that they differ
+		addresses = append(addresses, l.Addr().String())
+	}
+	return addresses, nil
 }
 
 // stopAll ends the supervisors that a script left, whatever became of it.

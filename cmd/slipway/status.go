@@ -142,7 +142,7 @@ func (s statusResult) print(w io.Writer, now time.Time) {
 	rows := [][]string{{"serves", "nothing"}}
 	if r := s.Serving; r != nil {
 		rows = [][]string{
-			{"serves", r.Model.String() + ", since " + moment(s.Since, now) + " (" + lasted(now.Sub(s.Since)) + ")"},
+			{"serves", s.serves(*r, now)},
 			{"image", r.Image.Ref()},
 			{"proved", proof(*r) + verdictText(r.Verdict)},
 			{"release", string(r.ID) + " by " + r.Actor + ", " + r.Reason},
@@ -162,6 +162,18 @@ func (s statusResult) print(w io.Writer, now time.Time) {
 		rows = append(rows, []string{"quarantined", q.Model.String() + ", " + q.Reason})
 	}
 	table(w, rows)
+}
+
+// serves says what the last verified release does now: the target may have
+// been stopped or set to something else since.
+func (s statusResult) serves(r slipway.Release, now time.Time) string {
+	switch s.Observed.Desired {
+	case "":
+		return "nothing: " + r.Model.String() + " was live until the target was stopped"
+	case r.Image.Digest:
+		return r.Model.String() + ", since " + moment(s.Since, now) + " (" + lasted(now.Sub(s.Since)) + ")"
+	}
+	return s.Observed.Desired.Short() + ", which is not the last verified release, " + r.Model.String()
 }
 
 func (s statusResult) replicas() string {

@@ -133,6 +133,8 @@ func clean(s string) string {
 // seconds writes a duration as people read it: "0.3 s", "42 ms", "2 m 05 s".
 func seconds(d time.Duration) string {
 	switch {
+	case d < time.Millisecond:
+		return "<1 ms"
 	case d < 100*time.Millisecond:
 		return fmt.Sprintf("%d ms", d.Milliseconds())
 	case d < time.Minute:
