@@ -55,7 +55,7 @@ e2e: tools ## tests against the real things (installed into a cache on first use
 
 .PHONY: bench
 bench: tools build ## ratios against what users would pick instead, measured in one run
-	@go run ./e2e/bench
+	@go test -tags bench -count=1 -timeout 30m -v ./e2e/bench | grep -v "^=== \|^--- PASS\|^PASS"
 
 .PHONY: tools
 tools: # what the tests need beside Go and Python, from Debian
