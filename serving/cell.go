@@ -197,6 +197,8 @@ func readDatetime(d *decoder, f *field, b *columnBuffer) {
 // the seconds after any of them.
 var timeLayouts = []string{"2006-01-02", "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02T15:04", "2006-01-02 15:04"}
 
+const zoned = "has a time zone; send times without one, as the model was trained"
+
 // parseTime reads a time without a zone as nanoseconds since 1970 UTC. pandas
 // holds times between 1677 and 2262 only.
 func parseTime(s string) (ns int64, problem string) {
@@ -211,7 +213,7 @@ func parseTime(s string) (ns int64, problem string) {
 		return t.UnixNano(), ""
 	}
 	if _, err := time.Parse(time.RFC3339Nano, s); err == nil {
-		return 0, "has a time zone; send times without one, as the model was trained"
+		return 0, zoned
 	}
 	return 0, `is not a time like "2024-05-01T12:30:00"`
 }

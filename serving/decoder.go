@@ -50,7 +50,8 @@ func (d *decoder) begin(body []byte) {
 }
 
 func (d *decoder) body(door door) {
-	switch c := d.next(); {
+	c := d.next()
+	switch {
 	case c == '{':
 		d.formats()
 	case c == '[' && door == predict:
@@ -65,7 +66,37 @@ func (d *decoder) body(door door) {
 	}
 	if d.err == nil {
 		d.finish()
+	} else if c == '{' {
+		d.checkForm()
 	}
+}
+
+// checkForm looks at a body whose values do not fit once more, for its form
+// alone: that it is not JSON, or has two formats, is said first.
+func (d *decoder) checkForm() {
+	r := reader{buf: d.buf}
+	var given []string
+	r.open('{', "an object")
+	for n := 0; r.more('}', n); n++ {
+		if key := string(r.key()); isFormat(key) {
+			given = append(given, key)
+		}
+		r.skip()
+	}
+	if r.end(); r.err == nil && len(given) > 1 {
+		r.err = wrongFormats(given)
+	}
+	if r.err != nil {
+		d.err = r.err
+	}
+}
+
+func isFormat(key string) bool {
+	return key == split || key == records || key == inputs || key == instances
+}
+
+func wrongFormats(given []string) *refusal {
+	return malformed("The input must be a JSON dictionary with exactly one of the input fields %s. Received dictionary with input fields: %s.", formatNames, pythonList(given))
 }
 
 // bareFormat tells a list of records from an array.
@@ -118,7 +149,7 @@ func (d *decoder) formats() {
 	case d.llm && d.codec.lenient:
 		d.wholeBody()
 	case len(given) != 1:
-		d.fail(malformed("The input must be a JSON dictionary with exactly one of the input fields %s. Received dictionary with input fields: %s.", formatNames, pythonList(given)))
+		d.fail(wrongFormats(given))
 	}
 }
 
@@ -328,7 +359,7 @@ func (d *decoder) recordRows(what string) {
 func (d *decoder) record() {
 	if !d.codec.named {
 		d.skip()
-		d.fail(unfit("The model's columns have no names; send \"dataframe_split\" without \"columns\", or a list of rows as \"inputs\"."))
+		d.fail(untyped("The model's columns have no names; send \"dataframe_split\" without \"columns\", or a list of rows as \"inputs\"."))
 		return
 	}
 	set, guess := 0, 0
@@ -444,7 +475,11 @@ func (d *decoder) wrong(f *field, problem string) {
 	if problem == "" {
 		problem = "is not " + article(f.Type.String())
 	}
-	if d.codec.lenient {
+	switch {
+	case d.codec.lenient && !d.codec.named:
+		d.fail(untyped("Failed to validate the input against the signature: %s %s.", value, problem))
+		return
+	case d.codec.lenient && problem != zoned && !(d.codec.nested && d.format == inputs):
 		d.fail(malformed("Invalid input. Data is not compatible with model signature. Failed to convert column %s to type '%s'. Error: '%s %s'", f.Name, f.Type, value, problem))
 		return
 	}

@@ -155,9 +155,17 @@ func appendValue(b []byte, o *Output, i int, s spelling) []byte {
 	return append(b, "null"...)
 }
 
-// appendTime writes nanoseconds since 1970 as pandas does, without a zone.
+// appendTime writes nanoseconds since 1970 as pandas does: without a zone, and
+// with no, six or nine digits of a second.
 func appendTime(b []byte, ns int64) []byte {
-	return time.Unix(0, ns).UTC().AppendFormat(b, `"2006-01-02T15:04:05.999999999"`)
+	layout := `"2006-01-02T15:04:05"`
+	switch {
+	case ns%1000 != 0:
+		layout = `"2006-01-02T15:04:05.000000000"`
+	case ns%1_000_000_000 != 0:
+		layout = `"2006-01-02T15:04:05.000000"`
+	}
+	return time.Unix(0, ns).UTC().AppendFormat(b, layout)
 }
 
 // appendFloat writes the shortest digits that give the number back, in

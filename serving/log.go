@@ -10,33 +10,56 @@ import (
 	"time"
 )
 
-// sampledLog writes every refusal and, so that logging costs nothing under
-// load, at most one answered request a second, with how many it stands for.
+// sampledLog writes every failure of ours and, so that neither load nor a
+// hostile client can flood the log, at most one answered request a second,
+// with how many it stands for, and ten refused ones.
 type sampledLog struct {
-	log   *slog.Logger
-	last  atomic.Int64 // second of the last line
-	since atomic.Int64 // requests answered since
+	log      *slog.Logger
+	answers  sample
+	refusals sample
+}
+
+// sample lets a bounded number of lines a second through.
+type sample struct {
+	second atomic.Int64 // of the last line
+	lines  atomic.Int64 // written in that second
+	unsaid atomic.Int64 // since the last line
+}
+
+// next reports whether a line may be written, and how many occurrences it
+// stands for.
+func (s *sample) next(limit int64) (n int64, ok bool) {
+	now := time.Now().Unix()
+	if last := s.second.Load(); now != last && s.second.CompareAndSwap(last, now) {
+		s.lines.Store(0)
+	}
+	unsaid := s.unsaid.Add(1)
+	if s.lines.Load() >= limit || s.lines.Add(1) > limit {
+		return 0, false
+	}
+	s.unsaid.Add(-unsaid)
+	return unsaid, true
 }
 
 func (l *sampledLog) answered(r *http.Request, took time.Duration) {
-	n := l.since.Add(1)
-	now := time.Now().Unix()
-	last := l.last.Load()
-	if now == last || !l.last.CompareAndSwap(last, now) {
-		return
+	if n, ok := l.answers.next(1); ok {
+		l.log.Info("answered", "requests", n, "path", r.URL.Path, "took", took.String(), "request", r.Header.Get("X-Request-Id"))
 	}
-	l.since.Add(-n)
-	l.log.Info("answered", "requests", n, "path", r.URL.Path, "took", took.String(), "request", r.Header.Get("X-Request-Id"))
 }
 
 // refused logs a request that was not answered. What the client sent is not
 // logged beyond the bounded message it was told.
 func (l *sampledLog) refused(r *http.Request, id string, refused *refusal) {
-	level := slog.LevelInfo
-	if refused.status >= http.StatusInternalServerError {
-		level = slog.LevelError
+	level, n := slog.LevelError, int64(1)
+	if refused.err == nil {
+		var ok bool
+		if n, ok = l.refusals.next(10); !ok {
+			return
+		}
+		level = slog.LevelInfo
 	}
-	attrs := []any{"request", id, "method", short(r.Method, 20), "path", short(r.URL.Path, 100), "status", refused.status, "code", refused.code, "message", short(refused.message, 300)}
+	attrs := []any{"requests", n, "request", id, "method", short(r.Method, 20), "path", short(r.URL.Path, 100),
+		"status", refused.status, "code", refused.code, "message", short(refused.message, 300)}
 	if refused.err != nil {
 		attrs = append(attrs, "error", refused.err.Error())
 	}

@@ -49,6 +49,14 @@ func unfit(format string, args ...any) *refusal {
 	return &refusal{status: http.StatusBadRequest, code: invalidParameter, class: classSchema, message: fmt.Sprintf(format, args...)}
 }
 
+// untyped refuses values of a model without named columns, for which MLflow
+// names no class of its own.
+func untyped(format string, args ...any) *refusal {
+	r := unfit(format, args...)
+	r.class = classInvalid
+	return r
+}
+
 func tooLargeBody(limit int) *refusal {
 	return &refusal{status: http.StatusRequestEntityTooLarge, code: tooLarge, class: classInvalid,
 		message: fmt.Sprintf("The body is larger than %d bytes. Send fewer rows at a time.", limit)}
