@@ -1,5 +1,6 @@
 # Slipway. `make` lists what there is.
 SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 .DEFAULT_GOAL := help
 
 export CGO_ENABLED ?= 0
