@@ -39,19 +39,37 @@ func (m *Model) Tolerance() float64 {
 	return ToleranceFloat64
 }
 
-// Encode returns the golden file's bytes, the same for the same predictions.
+// Encode returns the golden file's bytes, the same for the same predictions:
+// one line a prediction, so that two files can be compared by eye.
 func (g Golden) Encode() ([]byte, error) {
+	predictions := g.Predictions
+	g.Predictions = []Prediction{}
+	text, err := marshal(g)
+	if err != nil {
+		return nil, err
+	}
+	text = bytes.TrimSuffix(text, []byte("]}"))
+	for i, p := range predictions {
+		line, err := marshal(p)
+		if err != nil {
+			return nil, err
+		}
+		if i > 0 {
+			text = append(text, ',')
+		}
+		text = append(append(text, '\n'), line...)
+	}
+	return append(text, "\n]}\n"...), nil
+}
+
+func marshal(v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	if g.Predictions == nil {
-		g.Predictions = []Prediction{}
-	}
-	if err := e.Encode(g); err != nil {
+	if err := e.Encode(v); err != nil {
 		return nil, fmt.Errorf("writing the golden predictions: %w", err)
 	}
-	return b.Bytes(), nil
+	return bytes.TrimSpace(b.Bytes()), nil
 }
 
 // ReadGolden reads a model directory's golden predictions. Code NotFound:
