@@ -57,7 +57,7 @@ type line struct {
 func openPartial(ctx context.Context, op, final, key string) (*partial, error) {
 	sum := sha256.Sum256([]byte(key))
 	name := "." + filepath.Base(final) + "." + hex.EncodeToString(sum[:8]) + ".partial"
-	p := &partial{op: op, dir: filepath.Join(filepath.Dir(final), name), tags: map[string]string{}, done: map[string]mlmodel.File{}}
+	p := newPartial(op, filepath.Join(filepath.Dir(final), name))
 	for {
 		taken, err := p.claim(ctx)
 		if err != nil {
@@ -71,6 +71,10 @@ func openPartial(ctx context.Context, op, final, key string) (*partial, error) {
 		return nil, errors.Join(onDisk(op, err), p.close())
 	}
 	return p, nil
+}
+
+func newPartial(op, dir string) *partial {
+	return &partial{op: op, dir: dir, tags: map[string]string{}, done: map[string]mlmodel.File{}}
 }
 
 // claim takes the lock. It is false when the folder was renamed away or
