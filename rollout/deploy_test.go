@@ -171,16 +171,39 @@ func TestWhatTheTargetLostIsDeployedAgain(t *testing.T) {
 	})
 }
 
+// withThreads asks for the same version with other settings.
+func (w *world) withThreads(n string) rollout.Ask {
+	ask := w.ask()
+	ask.Same = func(live slipway.Release) bool { return live.Env["THREADS"] == n }
+	ask.Prepare = func(ctx context.Context, v slipway.ModelVersion) (slipway.Release, error) {
+		r, err := w.prepare(ctx, v)
+		r.Env = map[string]string{"THREADS": n}
+		return r, err
+	}
+	return ask
+}
+
+// The image is the same; only the release tells where the target is.
+func TestOtherSettingsThatFailAreRolledBack(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.deploy(1)
+		w.asker.tell(image(1), wrongAnswer)
+		o, err := w.driver().Deploy(w.Context(), w.withThreads("2"))
+		if err != nil {
+			w.Fatal(err)
+		}
+		w.wantKind(o, rollout.RolledBack)
+		w.wantServing(1)
+		if live, desired := w.record().Live, w.observe().Release; desired != live.ID || live.Env["THREADS"] != "" {
+			w.Errorf("the target is set by %s, live is %s with %v", desired, live.ID, live.Env)
+		}
+	})
+}
+
 func TestOtherSettingsAreDeployed(t *testing.T) {
 	inBubble(t, func(w *world) {
 		w.deploy(1)
-		ask := w.ask()
-		ask.Same = func(live slipway.Release) bool { return live.Env["THREADS"] == "2" }
-		ask.Prepare = func(ctx context.Context, v slipway.ModelVersion) (slipway.Release, error) {
-			r, err := w.prepare(ctx, v)
-			r.Env = map[string]string{"THREADS": "2"}
-			return r, err
-		}
+		ask := w.withThreads("2")
 		for _, want := range []rollout.Kind{rollout.Live, rollout.Nothing} {
 			o, err := w.driver().Deploy(w.Context(), ask)
 			if err != nil {

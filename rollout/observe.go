@@ -64,10 +64,10 @@ func settled(o slipway.Observation, r slipway.Release) bool {
 	return serves(o, r) && o.Problem == nil && ready > 0 && ready >= o.Want
 }
 
-// failing returns the first problem that will not go away; nil: none. A new
-// replica that had to be started again has crashed, whatever it does now; one
-// of the release before may have done so long ago.
-func failing(o slipway.Observation, r slipway.Release, now time.Time, restartsCount bool) *slipway.Problem {
+// failing returns the first problem that will not go away; nil: none. While a
+// release comes, a replica that had to be started again has crashed, whatever
+// it does now.
+func failing(o slipway.Observation, r slipway.Release, now time.Time, coming bool) *slipway.Problem {
 	if o.Problem != nil && stays(o.Problem, now) {
 		return o.Problem
 	}
@@ -78,11 +78,20 @@ func failing(o slipway.Observation, r slipway.Release, now time.Time, restartsCo
 		switch p := replica.Problem; {
 		case p != nil && stays(p, now):
 			return p
-		case p == nil && replica.State == slipway.Failed, restartsCount && replica.Restarts > 0:
+		case p == nil && replica.State == slipway.Failed, coming && restartedSince(replica, r.Created):
 			return crashed(replica)
 		}
 	}
 	return nil
+}
+
+// clockSkew is how far the clocks of a target and of this machine may be apart.
+const clockSkew = time.Minute
+
+// restartedSince tells restarts of the release's own time from those of a
+// replica that ran the same image for the release before.
+func restartedSince(replica slipway.Replica, created time.Time) bool {
+	return replica.Restarts > 0 && !replica.Since.Before(created.Add(-clockSkew))
 }
 
 // healing returns the first problem that may go away by itself; nil: none.

@@ -13,7 +13,7 @@ import (
 // live from now on, and one that was taken back is quarantined.
 func conclude(rec slipway.Record, r slipway.Release) slipway.Record {
 	rec.Current = nil
-	rec.History = appendHistory(rec.History, r)
+	rec.History = appendHistory(rec.History, brief(r))
 	switch {
 	case r.Phase == slipway.Verified:
 		rec.Live = r.Bare()
@@ -72,6 +72,15 @@ func undo(rec slipway.Record, by slipway.Release) slipway.Record {
 		})
 	}
 	return rec
+}
+
+// brief returns the release as the history keeps it: of the one before, only
+// which it was.
+func brief(r slipway.Release) slipway.Release {
+	if p := r.Previous; p != nil {
+		r.Previous = &slipway.Release{SchemaVersion: p.SchemaVersion, ID: p.ID, Model: p.Model, Image: p.Image, Phase: p.Phase, Ended: p.Ended}
+	}
+	return r
 }
 
 func appendHistory(history []slipway.Release, r slipway.Release) []slipway.Release {

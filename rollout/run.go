@@ -214,23 +214,24 @@ func (r *run) storeOnce(ctx context.Context, rec slipway.Record) error {
 	defer cancel()
 	stored, err := r.journal.Store(ctx, r.lock.Fence(), rec)
 	if err != nil {
-		if stored, found := r.isStored(ctx, rec); found {
-			r.rec = stored
-			return nil
-		}
-		return err
+		stored, err = r.isStored(ctx, rec, err)
 	}
-	r.rec = stored
-	return nil
+	if err == nil {
+		r.rec = stored
+	}
+	return err
 }
 
-// isStored reports whether the record was written although Store said no.
-func (r *run) isStored(ctx context.Context, rec slipway.Record) (slipway.Record, bool) {
+// isStored looks whether the record was written although Store failed.
+func (r *run) isStored(ctx context.Context, rec slipway.Record, failure error) (slipway.Record, error) {
 	stored, err := r.journal.Load(ctx)
-	if err != nil {
-		return slipway.Record{}, false
+	switch {
+	case err != nil && passes(err):
+		return rec, err // nobody knows yet: try again
+	case err != nil || !alike(stored, rec):
+		return rec, failure
 	}
-	return stored, alike(stored, rec)
+	return stored, nil
 }
 
 // take takes the action of the phase, then waits a moment if there is nothing

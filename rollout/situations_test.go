@@ -35,14 +35,18 @@ var previouses = []*slipway.Release{
 func releaseIn(phase slipway.Phase, previous *slipway.Release) slipway.Release {
 	return slipway.Release{
 		ID: "OURS", Phase: phase, Deadline: clock.Add(time.Minute), Previous: previous,
-		Image: slipway.Image{Digest: image(2)}, Found: image(3), Model: slipway.ModelVersion{Name: "iris", Version: "2"},
+		Created: clock.Add(-time.Minute), Image: slipway.Image{Digest: image(2)}, Found: image(3), Model: slipway.ModelVersion{Name: "iris", Version: "2"},
 	}
 }
 
 // situations yields every combination of what can be seen in the phase.
 func situations(phase slipway.Phase) iter.Seq[situation] {
 	return func(yield func(situation) bool) {
-		for _, previous := range previouses {
+		ways := previouses
+		if phase.Ended() { // what was before does not matter any more
+			ways = previouses[:1]
+		}
+		for _, previous := range ways {
 			release := releaseIn(phase, previous)
 			for seen := range sightings(release) {
 				for _, action := range actions {
@@ -126,6 +130,7 @@ func replicaSets(r slipway.Release) [][]slipway.Replica {
 		second(func(b *slipway.Replica) { b.State, b.Serving = slipway.Starting, false }),
 		second(func(b *slipway.Replica) { b.Image, b.Release = image(5), "OTHER" }),
 		second(func(b *slipway.Replica) { b.Restarts = 1 }),
+		second(func(b *slipway.Replica) { b.Restarts, b.Since = 1, clock.Add(-24*time.Hour) }),
 		second(func(b *slipway.Replica) { b.Since = clock.Add(time.Second) }),
 		second(func(b *slipway.Replica) { b.State, b.Serving = slipway.Failed, false }),
 		second(func(b *slipway.Replica) {

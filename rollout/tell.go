@@ -29,6 +29,15 @@ func (r *run) noteObserved(release slipway.Release, o slipway.Observation) {
 	})
 }
 
+// tellTakenUp tells that this run goes on with what another one began.
+func (r *run) tellTakenUp(release slipway.Release) {
+	e := slipway.Event{Kind: slipway.Started, Step: stepOf(release.Phase), Message: fmt.Sprintf("going on with %s: it was %s", release.Model, release.Phase)}
+	if e.Step == "" {
+		e.Kind, e.Step = slipway.Note, stepVerify
+	}
+	r.tell(release, e)
+}
+
 // tellChange tells that a release has come from one phase to another.
 func (r *run) tellChange(old, next slipway.Release, s Seen) {
 	from, to := stepOf(old.Phase), stepOf(next.Phase)

@@ -72,7 +72,7 @@ func (r *run) finish(ctx context.Context, stop *slipway.Problem) (*slipway.Relea
 	if err := r.store(ctx, rec, release.Deadline); err != nil {
 		return &release, err
 	}
-	r.tell(release, slipway.Event{Kind: slipway.Note, Step: stepOf(release.Phase), Message: fmt.Sprintf("taking %s up again: it is %s", release.Model, release.Phase)})
+	r.tellTakenUp(release)
 	r.stop = stop
 	ended, err := r.drive(ctx)
 	r.stop = nil
