@@ -15,6 +15,7 @@ import (
 var sharedRegistry struct {
 	sync.Mutex
 	host string
+	stop func() // kept, for the registry ends when its standard input is closed
 }
 
 // ImageRegistry returns HOST:PORT of a real image registry on loopback,
@@ -25,7 +26,7 @@ func ImageRegistry(t testing.TB) string {
 	sharedRegistry.Lock()
 	defer sharedRegistry.Unlock()
 	if sharedRegistry.host == "" {
-		sharedRegistry.host, _ = startImageRegistry(t)
+		sharedRegistry.host, sharedRegistry.stop = startImageRegistry(t)
 	}
 	return sharedRegistry.host
 }
@@ -97,4 +98,3 @@ func imageRegistryProgram(t testing.TB) string {
 	})
 	return program
 }
-

@@ -22,18 +22,6 @@ const ReferrerType = "application/vnd.slipway.release.v1+json"
 
 const emptyType types.MediaType = "application/vnd.oci.empty.v1+json"
 
-// referrer is a manifest that points at another (OCI image specification 1.1,
-// "Guidelines for Artifact Usage"). go-containerregistry's lacks artifactType.
-type referrer struct {
-	SchemaVersion int               `json:"schemaVersion"`
-	MediaType     types.MediaType   `json:"mediaType"`
-	ArtifactType  string            `json:"artifactType"`
-	Config        v1.Descriptor     `json:"config"`
-	Layers        []v1.Descriptor   `json:"layers"`
-	Subject       v1.Descriptor     `json:"subject"`
-	Annotations   map[string]string `json:"annotations,omitempty"`
-}
-
 // refer attaches what the image says about itself as a referrer, the same
 // bytes every time. problem is why the image registry refused it.
 func (s *session) refer(ctx context.Context, c *cargo) (digest slipway.Digest, problem, err error) {
@@ -73,6 +61,8 @@ func ownManifest(img v1.Image) ([]byte, error) {
 	return found.data, err
 }
 
+// buildReferrer makes a manifest that points at the image (OCI image
+// specification 1.1, "Guidelines for Artifact Usage").
 func buildReferrer(c *cargo, content []byte) (manifest, []*blob, map[string]string, error) {
 	config, configBlob, err := inline([]byte("{}"), emptyType)
 	if err != nil {
@@ -86,9 +76,10 @@ func buildReferrer(c *cargo, content []byte) (manifest, []*blob, map[string]stri
 	if err != nil {
 		return manifest{}, nil, nil, err
 	}
-	raw, err := json.Marshal(referrer{
+	subject := c.top().descriptor()
+	raw, err := json.Marshal(v1.Manifest{
 		SchemaVersion: 2, MediaType: types.OCIManifestSchema1, ArtifactType: ReferrerType,
-		Config: config, Layers: []v1.Descriptor{layer}, Subject: c.top().descriptor(), Annotations: annotations,
+		Config: config, Layers: []v1.Descriptor{layer}, Subject: &subject, Annotations: annotations,
 	})
 	if err != nil {
 		return manifest{}, nil, nil, err
@@ -113,12 +104,8 @@ func ownAnnotations(raw []byte) (map[string]string, error) {
 func inline(data []byte, mediaType types.MediaType) (v1.Descriptor, *blob, error) {
 	digest, size, err := v1.SHA256(bytes.NewReader(data))
 	d := v1.Descriptor{MediaType: mediaType, Digest: digest, Size: size}
-	return d, &blob{digest: digest, size: size, open: func() (io.ReadCloser, error) {
-		return struct {
-			io.ReadSeeker
-			io.Closer
-		}{bytes.NewReader(data), io.NopCloser(nil)}, nil
-	}}, err
+	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }
+	return d, &blob{digest: digest, size: size, open: open}, err
 }
 
 // attach stores the referrer. Where the image registry does not say that it
