@@ -20,7 +20,7 @@ const demoPort = 8000
 
 // steady is how long the load runs before and after the parts of the demo, so
 // that the timeline shows each version serving.
-const steady = 800 * time.Millisecond
+const steady = 600 * time.Millisecond
 
 type demoCommand struct {
 	Once   bool   `help:"Exit at the end instead of leaving the address open to try."`
@@ -103,6 +103,7 @@ func (d *demo) first(ctx context.Context) error {
 		return err
 	}
 	d.load = startLoad(context.WithoutCancel(ctx), "http://"+d.stage.target.Host, "1", j.golden)
+	d.story.say(d.load.text)
 	return pause(ctx, steady)
 }
 
@@ -154,10 +155,9 @@ func (d *demo) promote(ctx context.Context, version slipway.Version, name string
 	out, err := j.deploy(ctx)
 	d.result.Releases = append(d.result.Releases, out)
 	if d.load != nil {
-		sent, lost := d.load.sofar()
-		d.story.note("load", "%s requests so far, %s lost", thousands(sent), thousands(lost))
+		d.story.note("load", "%s", d.load.text())
 	}
-	d.result.Phases = append(d.result.Phases, phaseMark{Name: name, Start: start.Sub(d.start), Duration: time.Since(start), Note: out.Message})
+	d.result.Phases = append(d.result.Phases, phaseMark{Name: name, Start: start.Sub(d.start).Seconds(), Seconds: time.Since(start).Seconds(), Note: out.Message})
 	return out, j, err
 }
 
@@ -172,6 +172,7 @@ func (d *demo) want(out rollout.Outcome, kind rollout.Kind) error {
 
 // conclude stops the load and counts.
 func (d *demo) conclude() {
+	d.story.say(nil)
 	tally, answers := d.load.stop()
 	r := &d.result
 	r.Requests, r.Address, r.Model = tally, "http://"+d.stage.target.Host, d.stage.model

@@ -84,11 +84,11 @@ func (l *load) stop() (tally, []answer) {
 	return l.tally, l.answers
 }
 
-// sofar returns what was counted up to now.
-func (l *load) sofar() (sent, lost int64) {
+// text is what was counted up to now.
+func (l *load) text() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.tally.Sent, l.tally.Lost
+	return thousands(l.tally.Sent) + " requests so far, " + thousands(l.tally.Lost) + " lost"
 }
 
 func (l *load) client(ctx context.Context, transport *http.Transport, pause time.Duration) {

@@ -14,10 +14,10 @@ const timelineColumns = 60
 
 // phaseMark is a named part of the demo.
 type phaseMark struct {
-	Name     string        `json:"name"`
-	Start    time.Duration `json:"startNanoseconds"` // since the demo's work began
-	Duration time.Duration `json:"durationNanoseconds"`
-	Note     string        `json:"note,omitempty"`
+	Name    string  `json:"name"`
+	Start   float64 `json:"start"`   // seconds since the demo's work began
+	Seconds float64 `json:"seconds"` // how long it took
+	Note    string  `json:"note"`
 }
 
 // printTimeline draws a row a version: where its marks stand it answered
@@ -40,7 +40,7 @@ func printTimeline(w io.Writer, start, end time.Time, versions []slipway.Version
 	}
 	fmt.Fprintln(w)
 	for _, m := range marks {
-		fmt.Fprintf(w, "  %5.1f s  %-28s %7s  %s\n", m.Start.Seconds(), m.Name, seconds(m.Duration), m.Note)
+		fmt.Fprintf(w, "  %5.1f s  %-33s %4.1f s  %s\n", m.Start, m.Name, m.Seconds, clean(m.Note))
 	}
 }
 

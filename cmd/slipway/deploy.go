@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/slipway-dev/slipway"
@@ -84,7 +85,7 @@ func (j *journey) prepare(ctx context.Context, version slipway.ModelVersion) (sl
 			return j.release, err
 		}
 	}
-	for _, step := range []func(context.Context) error{j.keepReplicas, j.validate, j.build, j.push} {
+	for _, step := range []func(context.Context) error{j.keepReplicas, j.validate, j.build, j.push, j.count} {
 		if err := step(ctx); err != nil {
 			return j.release, err
 		}
@@ -127,7 +128,7 @@ func (j *journey) farewell(out rollout.Outcome) {
 	default:
 		j.story.conclude(out.Message)
 	}
-	if out.Hint != "" {
+	if out.Hint != "" && !strings.HasPrefix(out.Hint, "slipway explain") {
 		j.story.advice("fix", out.Hint)
 	}
 	if out.Kind == rollout.RolledBack || out.Kind == rollout.Removed {

@@ -146,7 +146,7 @@ func (e explanation) print(w io.Writer) {
 	rows := [][]string{{"why", e.Why}}
 	if r.Failure != nil {
 		rows[0] = []string{"why", r.Failure.Step + ": " + e.Why}
-		for line := range strings.Lines(r.Failure.Problem.Evidence) {
+		for line := range strings.Lines(evidence(r.Failure.Problem)) {
 			rows = append(rows, []string{"", strings.TrimRight(line, "\n")})
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/slipway-dev/slipway"
+	"github.com/slipway-dev/slipway/local/proxy"
 	"github.com/slipway-dev/slipway/mlmodel"
 	"github.com/slipway-dev/slipway/serving"
 )
@@ -38,6 +39,7 @@ type journey struct {
 	predictor serving.Predictor // loaded
 	built     []v1.Image        // one a platform
 	verdict   slipway.Verdict   // the last one
+	before    proxy.Stats       // of the target, as the rollout began
 	onBuilt   func()            // called when the golden predictions are known; may be nil
 }
 

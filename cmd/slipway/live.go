@@ -25,7 +25,8 @@ type live struct {
 	width func() int
 	color bool
 
-	step, text string // of the moving line; step is empty when nothing moves
+	step, text string        // of the moving line; step is empty when nothing moves
+	aside      func() string // said at the end of the moving line; may be nil
 	frame      int
 	stop, done chan struct{}
 }
@@ -66,6 +67,12 @@ func (l *live) title(text string) {
 	defer l.mu.Unlock()
 	l.erase()
 	fmt.Fprintf(l.out, "\n%s\n\n", l.paint(bold, text))
+}
+
+func (l *live) say(aside func() string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.aside = aside
 }
 
 func (l *live) advice(what, command string) {
@@ -141,6 +148,9 @@ func (l *live) draw() {
 		return
 	}
 	text := fmt.Sprintf("%-10s %s", l.step, l.text)
+	if l.aside != nil {
+		text = runewidth.FillRight(text, l.width()/2) + "   " + l.aside()
+	}
 	text = runewidth.Truncate(text, l.width()-5, "…")
 	fmt.Fprintf(l.out, "\r\x1b[K  %s %s", l.paint(cyan, spinner[l.frame%len(spinner)]), text)
 }

@@ -23,6 +23,7 @@ var _ teller = (*plain)(nil)
 
 func (p *plain) title(text string) { fmt.Fprintln(p.out, text) }
 func (p *plain) close()            {}
+func (p *plain) say(func() string) {}
 
 func (p *plain) advice(what, command string) {
 	fmt.Fprintf(p.out, "  %-7s %s\n", what, indent(command))
@@ -79,9 +80,22 @@ func problemText(e slipway.Event) string {
 	}
 	text := orElse(e.Problem.Message, e.Message)
 	if e.Problem.Evidence != "" {
-		text += "\n" + strings.TrimRight(e.Problem.Evidence, "\n")
+		text += "\n" + evidence(*e.Problem)
 	}
 	return text
+}
+
+// evidenceLines is how many lines of evidence are shown as they are.
+const evidenceLines = 6
+
+// evidence is what shows the problem, in a few lines: a long one, which is an
+// indented request, is joined.
+func evidence(p slipway.Problem) string {
+	text := strings.TrimRight(p.Evidence, "\n")
+	if strings.Count(text, "\n") < evidenceLines {
+		return text
+	}
+	return clip(strings.Join(strings.Fields(text), " "), 600)
 }
 
 // progressText is how far a step is: "52 kB of 13 MB", "●●○ new  ●● old".

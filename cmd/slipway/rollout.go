@@ -38,6 +38,9 @@ func (cmd rolloutCommand) Run(ctx context.Context, p *program) error {
 	if err := j.keepReplicas(ctx); err != nil {
 		return err
 	}
+	if err := j.count(ctx); err != nil {
+		return err
+	}
 	j.rolling = cmd.rolloutFlags
 	out, err := j.driver().Rollout(ctx, j.ask(j.made))
 	return j.finish(ctx, h, out, err)
@@ -60,10 +63,27 @@ func (j *journey) Verify(ctx context.Context, o slipway.Observation, r slipway.R
 // relay tells the driver's events; where it tells that all replicas were asked,
 // with the figures.
 func (j *journey) relay(e slipway.Event) {
-	if e.Kind == slipway.Succeeded && e.Step == "verify" && j.verdict.Passed {
+	switch {
+	case e.Kind == slipway.Succeeded && e.Step == "verify" && j.verdict.Passed:
 		e.Message = checkedText(j.verdict)
+	case e.Kind == slipway.Concluded && e.Outcome != nil:
+		e.Message += ". " + j.cost(*e.Outcome)
 	}
 	j.story.tell(e)
+}
+
+// cost says how long the release took, and what it cost the target's clients.
+func (j *journey) cost(r slipway.Release) string {
+	text := seconds(r.Ended.Sub(r.Created))
+	now, err := j.local.Stats(context.Background())
+	if err != nil {
+		return text // it was told well already; this is no reason to fail
+	}
+	answered, lost := now.Answered-j.before.Answered, now.Lost-j.before.Lost
+	if answered+lost > 0 && lost >= 0 {
+		text += fmt.Sprintf(", %s of %s requests lost", thousands(lost), thousands(answered+lost))
+	}
+	return text
 }
 
 // ask is what the driver may ask back.
@@ -108,6 +128,13 @@ func (j *journey) keepReplicas(ctx context.Context) error {
 	if err == nil && record.Live != nil {
 		j.release.Replicas = record.Live.Replicas
 	}
+	return err
+}
+
+// count notes what the target's clients had asked for before.
+func (j *journey) count(ctx context.Context) error {
+	var err error
+	j.before, err = j.local.Stats(ctx)
 	return err
 }
 
@@ -201,6 +228,8 @@ func endedAs(out rollout.Outcome, err error) error {
 	switch {
 	case asError(err, &wrong), asError(err, &e):
 		return err
+	case out.Interrupted && out.Kind == rollout.Failed:
+		return ended{code: exitInterrupted, cause: slipway.Errorf(slipway.Unavailable, "", "interrupted; nothing was changed")}
 	case out.Interrupted:
 		return ended{code: exitInterrupted, cause: err}
 	case exitCodes[out.Kind] == exitLive && err == nil:

@@ -28,6 +28,7 @@ type teller interface {
 	tell(e slipway.Event, took time.Duration)
 	title(text string)
 	advice(what, command string)
+	say(aside func() string)
 	close()
 }
 
@@ -102,6 +103,13 @@ func (s *story) advice(what, command string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.teller.advice(what, clean(command))
+}
+
+// say keeps something in view beside what moves, where anything moves.
+func (s *story) say(aside func() string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.teller.say(aside)
 }
 
 func (s *story) close() {
