@@ -177,7 +177,7 @@ func (c *Client) fetch(ctx context.Context, s store, p *partial, e entry, m *met
 			break
 		}
 	}
-	return file, tooShort(err)
+	return file, giveUp(t.partial.op, err)
 }
 
 // errShort is a transfer that ended cleanly before the listed size.
@@ -185,13 +185,19 @@ type errShort struct{ got, want int64 }
 
 func (e errShort) Error() string { return fmt.Sprintf("it ended after %d of %d bytes", e.got, e.want) }
 
-func tooShort(err error) error {
+// giveUp is the error after the last try. What was worth another try then
+// turns out to be wrong for good.
+func giveUp(op string, err error) error {
 	var short errShort
-	if !errors.As(err, &short) {
-		return err
+	var other errChanged
+	switch {
+	case errors.As(err, &short):
+		return &slipway.Error{Code: slipway.Corrupt, Message: "the file is shorter than MLflow lists it", Err: short,
+			Hint: "log the model again if this stays so"}
+	case errors.As(err, &other):
+		return changed(op)
 	}
-	return &slipway.Error{Code: slipway.Corrupt, Message: "the file is shorter than MLflow lists it", Err: short,
-		Hint: "log the model again if this stays so"}
+	return err
 }
 
 // receive is one try: it asks for what is missing and appends it.

@@ -233,7 +233,7 @@ func explainNetwork(e *slipway.Error, err error) {
 		verification *tls.CertificateVerificationError
 		authority    x509.UnknownAuthorityError
 		record       tls.RecordHeaderError
-		alert        tls.AlertError
+		alert        *net.OpError
 		name         *net.DNSError
 	)
 	switch {
@@ -246,7 +246,7 @@ func explainNetwork(e *slipway.Error, err error) {
 	case errors.As(err, &record), strings.Contains(err.Error(), "HTTP response to HTTPS client"):
 		e.Code, e.Message = slipway.Invalid, "the server does not speak TLS"
 		e.Hint = "write http:// instead of https:// in MLFLOW_TRACKING_URI"
-	case errors.As(err, &alert):
+	case errors.As(err, &alert) && alert.Op == "remote error": // crypto/tls's name for an alert
 		e.Code, e.Message = slipway.Unauthorized, "the server refused the TLS connection"
 		e.Hint = "it may want a client certificate: set MLFLOW_TRACKING_CLIENT_CERT_PATH"
 	case errors.As(err, &name) && name.IsNotFound:

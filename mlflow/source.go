@@ -126,8 +126,8 @@ func (l *locator) followRun(ctx context.Context, rest string, hops int) (place, 
 // with a host means another server, which gets to see no credentials of ours.
 func (l *locator) proxied(uri string) (place, error) {
 	u, err := url.Parse(uri)
-	if err != nil || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return place{}, slipway.Errorf(slipway.Invalid, l.op, "its address %.120q is malformed", uri)
+	if err != nil || u.User != nil || u.RawQuery != "" || u.Fragment != "" { // not quoted: there may be a password in it
+		return place{}, slipway.Errorf(slipway.Invalid, l.op, "its mlflow-artifacts address is malformed, or has a user or a query")
 	}
 	root := strings.Trim(u.Path, "/")
 	if err := checkPath(root); err != nil {
