@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"hash"
 	"io"
 	"io/fs"
@@ -91,7 +90,7 @@ func (p *partial) claim(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if err := flock(ctx, f); err != nil {
+	if err := flock(ctx, p.op, f); err != nil {
 		return false, errors.Join(err, f.Close())
 	}
 	mine, err1 := f.Stat()
@@ -104,14 +103,14 @@ func (p *partial) claim(ctx context.Context) (bool, error) {
 }
 
 // flock waits for the file's lock, which the kernel lets go with the process.
-func flock(ctx context.Context, f *os.File) error {
+func flock(ctx context.Context, op string, f *os.File) error {
 	for {
 		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if !errors.Is(err, syscall.EWOULDBLOCK) {
 			return err
 		}
 		if !sleep(ctx, 50*time.Millisecond) {
-			return fmt.Errorf("another process is downloading the same: %w", context.Cause(ctx))
+			return &slipway.Error{Op: op, Code: slipway.Unavailable, Message: "another process is downloading the same", Err: context.Cause(ctx)}
 		}
 	}
 }
@@ -327,8 +326,8 @@ func onDisk(op string, err error) error {
 	}
 	e := &slipway.Error{Op: op, Code: slipway.Invalid, Message: "the files cannot be stored", Err: err,
 		Hint: "check the folder and its permissions"}
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		e.Code, e.Message = slipway.Exhausted, "the disk is full"
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG) {
+		e.Code, e.Message = slipway.Exhausted, "the disk is full, or takes no more of us"
 		e.Hint = "free some space and run the command again: it goes on where it stopped"
 	}
 	return e
