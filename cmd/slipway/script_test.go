@@ -3,30 +3,18 @@ package main
 import (
 	"context"
 	"errors"
-	"net"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 
-	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/slipway-dev/slipway"
 	"github.com/slipway-dev/slipway/mlflow"
-	"github.com/slipway-dev/slipway/mlflow/mlflowtest"
 )
-
-// TestMain lets the test binary be slipway: scripts run it, and local targets
-// start it as their supervisor.
-func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"slipway": main})
-}
 
 // TestScripts runs testdata/script: slipway as users run it, against a model
 // registry and an image registry in this process.
@@ -48,65 +36,20 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// buildServer builds the model server once for all scripts.
-var buildServer = func() func(t *testing.T) string {
-	var once sync.Once
-	var path string
-	var err error
-	return func(t *testing.T) string {
-		t.Helper()
-		once.Do(func() {
-			s := servers{cache: filepath.Join(os.TempDir(), "slipway-test"), environ: os.Environ()}
-			path, err = s.build(context.Background(), "modelserver", "linux/"+runtime.GOARCH)
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-}()
-
 type registryKey struct{}
 
-// setUp gives a script its own home, registries and address.
+// setUp gives a script its own home, registries and addresses.
 func setUp(env *testscript.Env, server string) error {
-	models := mlflowtest.NewServer(mlflowtest.Config{})
-	uri, err := models.Start()
+	w, err := newWorld(env.WorkDir, server)
 	if err != nil {
 		return err
 	}
-	images := httptest.NewServer(registry.New())
-	client, err := mlflow.New(mlflow.Config{URI: uri})
-	if err != nil {
-		return err
+	env.Defer(w.close)
+	env.Values[registryKey{}] = w.client
+	for name, value := range w.vars {
+		env.Setenv(name, value)
 	}
-	examples, err := filepath.Abs("../../examples")
-	if err != nil {
-		return err
-	}
-	addresses, err := freeAddresses(2)
-	if err != nil {
-		return err
-	}
-	env.Values[registryKey{}] = client
-	env.Setenv("HOME", env.WorkDir)
-	env.Setenv("USER", "ada")
-	env.Setenv("MLFLOW_TRACKING_URI", uri)
-	env.Setenv("IMAGES", strings.TrimPrefix(images.URL, "http://"))
-	env.Setenv("EXAMPLES", examples)
-	env.Setenv("MODELS", filepath.Join(examples, "demo", "models"))
-	env.Setenv("ADDRESS", addresses[0])
-	env.Setenv("ADDRESS2", addresses[1])
-	env.Setenv("SLIPWAY_SERVER", server)
-	if err := writeEnvironments(env); err != nil {
-		return err
-	}
-	env.Defer(func() {
-		images.Close()
-		_ = models.Close() // nothing of it is needed any more
-		stopAll(env)
-	})
-	return nil
+	return writeEnvironments(env)
 }
 
 // writeEnvironments writes all.yaml: the script's two addresses as staging and
@@ -116,34 +59,6 @@ func writeEnvironments(env *testscript.Env) error {
 		"      - {name: production, after: staging, target: \"local://" + env.Getenv("ADDRESS2") + "\"}\n" +
 		"      - {name: staging, target: \"local://" + env.Getenv("ADDRESS") + "\"}\n"
 	return os.WriteFile(filepath.Join(env.WorkDir, "all.yaml"), []byte(text), 0o600)
-}
-
-// freeAddresses returns addresses that nobody listens on.
-func freeAddresses(n int) ([]string, error) {
-	var addresses []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer l.Close() // only once all are known, so that they differ
-		addresses = append(addresses, l.Addr().String())
-	}
-	return addresses, nil
-}
-
-// stopAll ends the supervisors that a script left, whatever became of it.
-func stopAll(env *testscript.Env) {
-	p := &program{getenv: env.Getenv}
-	for _, target := range p.localTargets() {
-		var s settings
-		if s.setTarget(target) != nil {
-			continue
-		}
-		if w, err := p.wire(s); err == nil {
-			_ = w.local.Stop(context.Background()) // it may be gone already
-		}
-	}
 }
 
 // exits runs a command that must end with the exit code: exits 2 slipway …
