@@ -286,3 +286,49 @@ func linearSVC(o *object, in input) *model {
 	m.methods = classifier{labels: classes, decision: l.eval, single: l.single}.methods()
 	return m
 }
+
+func sgdClassifier(o *object, in input) *model {
+	loss := o.choice("loss", "hinge", "log_loss", "modified_huber", "squared_hinge", "perceptron", "squared_error", "huber",
+		"epsilon_insensitive", "squared_epsilon_insensitive")
+	o.linearFit()
+	o.sgdLoss()
+	m := &model{check: o.inputs(in)}
+	classes, l := o.linearClassifier(m)
+	c := classifier{labels: classes, decision: l.eval, single: l.single}
+	switch loss {
+	case "log_loss":
+		c.proba = oneVsRest(l)
+	case "modified_huber":
+		c.proba = modifiedHuber(l)
+	}
+	m.methods = c.methods()
+	return m
+}
+
+// modifiedHuber makes probabilities of decisions clipped to [-1, 1]
+// (SGDClassifier.predict_proba, after Zadrozny and Elkan 2002).
+func modifiedHuber(l *linear) evalFunc {
+	clipped := func(v float64) float64 { return (min(max(v, -1), 1) + 1) / 2 }
+	return func(s *scratch, x matrix, out []float64) {
+		l.eval(s, x, out)
+		if l.rows == 1 {
+			spread(out, x.rows, func(v float64) float64 { return 1 - clipped(v) }, clipped)
+			return
+		}
+		for i := range x.rows {
+			row := out[i*l.rows : (i+1)*l.rows]
+			var sum float64
+			for k, v := range row {
+				row[k] = clipped(v)
+				sum += row[k]
+			}
+			for k := range row {
+				if sum == 0 {
+					row[k] = 1 / float64(l.rows)
+				} else {
+					row[k] /= sum
+				}
+			}
+		}
+	}
+}

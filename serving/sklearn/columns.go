@@ -401,11 +401,11 @@ func (t identity) transform(_ *scratch, f *frame) (frame, error) {
 func functionTransformer(o *object, in input) (transformer, output) {
 	o.ignore("used by inverse_transform", "inverse_func", "check_inverse", "inv_kw_args")
 	o.ignore("only names the outputs", "feature_names_out")
-	o.ignore("there is no function to give them to", "kw_args")
 	o.ignore("what is taken is known at load", "accept_sparse")
-	if n := o.node("func"); o.ok() && !isNone(n) {
+	if n := o.node("func"); o.ok() && !isNone(n) && !o.checksArray(n) {
 		o.fail("func=%s would run code", n.Name())
 	}
+	o.none("kw_args")
 	if o.flag("validate") {
 		o.fail("validate=True is not known")
 	}
@@ -418,4 +418,27 @@ func functionTransformer(o *object, in input) (transformer, output) {
 		in.width = t.check.width
 	}
 	return t, output{width: in.width, sparse: in.sparse, frame: in.frame || frame}
+}
+
+// checksArray reports whether the function is the check_array that histogram
+// gradient boosting puts before its columns of numbers, which changes nothing
+// but refuses text.
+func (o *object) checksArray(n *skops.Node) bool {
+	if n.Kind != skops.Partial || n.Func.Name() != "sklearn.utils.validation.check_array" || len(n.Args.Items) != 0 || len(n.Keywords.Keys) != 2 {
+		return false
+	}
+	dtype, all := n.Keywords.Get("dtype"), n.Keywords.Get("force_all_finite")
+	if all == nil {
+		all = n.Keywords.Get("ensure_all_finite")
+	}
+	return dtype != nil && dtype.Kind == skops.List && len(dtype.Items) == 1 && isFloat64(o, dtype.Items[0]) && all != nil && all.Value == false
+}
+
+// isFloat64 reports whether the node is numpy.float64 as a class or a dtype.
+func isFloat64(o *object, n *skops.Node) bool {
+	if n.Kind == skops.DType && n.Args.Items == nil {
+		a, err := o.file.Array(n.Args)
+		return err == nil && a.DType == "<f8"
+	}
+	return n.Kind == skops.Type && n.Name() == "numpy.float64"
 }

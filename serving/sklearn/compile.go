@@ -60,10 +60,21 @@ func (o output) asInput() input {
 type model struct {
 	steps   []transformer
 	check   checks
-	nan     bool // missing values are taken
-	single  bool // inputs are rounded to float32 (decision trees)
+	finite  finiteness
+	single  bool  // inputs are rounded to float32 (decision trees)
+	double  bool  // inputs must not be float32
+	guards  []int // columns that hold category codes, 0 to 255
 	methods map[string]*method
 }
+
+// finiteness says which numbers are taken.
+type finiteness uint8
+
+const (
+	finite   finiteness = iota
+	nanToo              // missing values are taken
+	anything            // infinite ones too
+)
 
 // A method answers a frame. eval writes width numbers a row, in row-major order.
 type method struct {
@@ -145,6 +156,10 @@ func transformerOf(class string) func(*object, input) (transformer, output) {
 		return robustScaler
 	case "sklearn.preprocessing._data.Normalizer":
 		return normalizerOf
+	case "sklearn.impute._base.SimpleImputer":
+		return simpleImputer
+	case "sklearn.impute._base.MissingIndicator":
+		return missingIndicator
 	case "sklearn.preprocessing._encoders.OneHotEncoder":
 		return oneHotEncoder
 	case "sklearn.preprocessing._encoders.OrdinalEncoder":
@@ -172,6 +187,20 @@ func modelOf(class string) func(*object, input) *model {
 		return generalLinearRegressor
 	case "linear_model._ridge.RidgeClassifier", "linear_model._ridge.RidgeClassifierCV":
 		return ridgeClassifier
+	case "linear_model._stochastic_gradient.SGDClassifier":
+		return sgdClassifier
+	case "ensemble._gb.GradientBoostingClassifier":
+		return boostingClassifier
+	case "ensemble._gb.GradientBoostingRegressor":
+		return boostingRegressor
+	case "ensemble._hist_gradient_boosting.gradient_boosting.HistGradientBoostingClassifier":
+		return histClassifier
+	case "ensemble._hist_gradient_boosting.gradient_boosting.HistGradientBoostingRegressor":
+		return histRegressor
+	case "naive_bayes.GaussianNB":
+		return gaussianNB
+	case "cluster._kmeans.KMeans", "cluster._kmeans.MiniBatchKMeans":
+		return kMeans
 	case "svm._classes.LinearSVC":
 		return linearSVC
 	case "tree._classes.DecisionTreeClassifier", "tree._classes.ExtraTreeClassifier":

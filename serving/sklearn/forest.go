@@ -40,8 +40,8 @@ func (o *object) forest(in input, m *model, classes []*labels, counts []int) *fo
 		}
 		member := o.open(n, o.inside("estimators_["+itoa(i)+"]"))
 		t, nan := member.member(in, m, classes, counts)
-		if i == 0 {
-			m.nan = nan && o.minor >= 4
+		if i == 0 && o.minor >= 4 {
+			m.finite = nan
 		}
 		if classes != nil && o.minor == 3 && o.ok() {
 			t.shares(counts)
@@ -52,7 +52,7 @@ func (o *object) forest(in input, m *model, classes []*labels, counts []int) *fo
 }
 
 // member reads one tree of a forest.
-func (o *object) member(in input, m *model, classes []*labels, counts []int) (*tree, bool) {
+func (o *object) member(in input, m *model, classes []*labels, counts []int) (*tree, finiteness) {
 	switch o.name {
 	case "sklearn.tree._classes.DecisionTreeClassifier", "sklearn.tree._classes.ExtraTreeClassifier":
 		if _, own := o.treeOutputs(); o.ok() && (classes == nil || !equal(own, counts)) {

@@ -280,17 +280,19 @@ func (f *frame) allSingle() bool {
 	return len(f.cols) > 0
 }
 
-// matrix returns the frame as rows of numbers, and refuses text, infinity and,
-// unless nan is true, NaN.
-func (s *scratch) matrix(f *frame, nan bool) (matrix, error) {
+// matrix returns the frame as rows of numbers, and refuses text and what is not
+// as finite as asked.
+func (s *scratch) matrix(f *frame, taken finiteness) (matrix, error) {
 	m := matrix{rows: f.rows, cols: len(f.cols), single: f.allSingle(), data: s.floats.take(f.rows * len(f.cols))}
 	for j := range f.cols {
 		values, err := f.number(j)
 		if err != nil {
 			return m, err
 		}
-		if err := f.finite(j, nan); err != nil {
-			return m, err
+		if taken != anything {
+			if err := f.finite(j, taken == nanToo); err != nil {
+				return m, err
+			}
 		}
 		for i, v := range values {
 			m.data[i*m.cols+j] = v

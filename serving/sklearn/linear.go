@@ -1,8 +1,6 @@
 package sklearn
 
 import (
-	"math"
-
 	"github.com/slipway-dev/slipway/serving/sklearn/skops"
 )
 
@@ -113,7 +111,7 @@ func linearRegressor(o *object, in input) *model {
 
 // sgdLoss passes over the loss function SGD keeps from its fit.
 func (o *object) sgdLoss() {
-	o.ignore("the function fit minimised", "loss_function_")
+	o.ignore("the function fit minimised", "loss_function_", "_loss_function_")
 }
 
 // generalLinearRegressor answers the inverse link of a linear prediction.
@@ -126,12 +124,7 @@ func generalLinearRegressor(o *object, in input) *model {
 	}
 	eval := l.eval
 	if o.hasLogLink() {
-		eval = func(s *scratch, x matrix, out []float64) {
-			l.eval(s, x, out)
-			for i := range out {
-				out[i] = math.Exp(out[i])
-			}
-		}
+		eval = exponentials(l.eval)
 	}
 	m.methods = map[string]*method{"predict": {width: 1, eval: eval, parts: []part{{width: 1, flat: true, single: l.single}}}}
 	return m

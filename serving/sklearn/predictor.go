@@ -85,30 +85,32 @@ func (p *Predictor) rows(s *scratch, f frame, out *serving.Output) error {
 
 // input returns the matrix the final estimator computes with.
 func (s *scratch) input(f *frame, m *model) (matrix, error) {
-	if !m.single {
-		return s.matrix(f, m.nan)
-	}
-	x, err := s.matrix(f, true)
+	x, err := s.matrix(f, m.finite)
 	if err != nil {
 		return x, err
 	}
+	if m.double && x.single {
+		return x, refuse("the model takes float64, not float32")
+	}
+	for _, j := range m.guards {
+		for i := range x.rows {
+			if v := x.data[i*x.cols+j]; v >= 256 {
+				return x, refuse("row %d: %s is %v, and categories are below 256", f.first+i, f.columnName(j), v)
+			}
+		}
+	}
+	if !m.single {
+		return x, nil
+	}
 	for i, v := range x.data {
 		rounded := float64(float32(v))
-		if math.IsInf(rounded, 0) || rounded != rounded && !m.nan {
-			return x, s.unfit(f, i, x.cols)
+		if math.IsInf(rounded, 0) {
+			return x, refuse("row %d: %s is too large for the model's float32", f.first+i/x.cols, f.columnName(i%x.cols))
 		}
 		x.data[i] = rounded
 	}
+	x.single = true
 	return x, nil
-}
-
-// unfit says which value the model does not take.
-func (s *scratch) unfit(f *frame, at, width int) error {
-	what := "is too large for the model's float32"
-	if v := f.cols[at%width].floats[at/width]; v != v {
-		what = "is missing or NaN, which the model does not take"
-	}
-	return refuse("row %d: %s %s", f.first+at/width, f.columnName(at%width), what)
 }
 
 // newOutput makes room for the answer.

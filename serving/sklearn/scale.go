@@ -175,7 +175,7 @@ func (t *normalizer) transform(s *scratch, f *frame) (frame, error) {
 	if err := t.check.run(f); err != nil {
 		return frame{}, err
 	}
-	m, err := s.matrix(f, false)
+	m, err := s.matrix(f, finite)
 	if err != nil {
 		return frame{}, err
 	}

@@ -207,7 +207,14 @@ func (o *object) treeFit() {
 
 // takesNaN reports whether a tree takes missing values, by version, as its tag
 // allow_nan and _support_missing_values do.
-func (o *object) takesNaN(in input, extra bool) bool {
+func (o *object) takesNaN(in input, extra bool) finiteness {
+	if o.allowsNaN(in, extra) {
+		return nanToo
+	}
+	return finite
+}
+
+func (o *object) allowsNaN(in input, extra bool) bool {
 	criterion, splitter := o.text("criterion"), o.choice("splitter", "best", "random")
 	constrained := false
 	if o.has("monotonic_cst") { // since 1.4
@@ -278,7 +285,7 @@ func (o *object) isExtra() bool {
 
 func treeClassifier(o *object, in input) *model {
 	o.treeFit()
-	m := &model{check: o.inputs(in), single: true, nan: o.takesNaN(in, o.isExtra())}
+	m := &model{check: o.inputs(in), single: true, finite: o.takesNaN(in, o.isExtra())}
 	all, counts := o.treeOutputs()
 	if !o.ok() {
 		return m
@@ -336,7 +343,7 @@ func choose(votes evalFunc, counts []int, width int) evalFunc {
 
 func treeRegressor(o *object, in input) *model {
 	o.treeFit()
-	m := &model{check: o.inputs(in), single: true, nan: o.takesNaN(in, o.isExtra())}
+	m := &model{check: o.inputs(in), single: true, finite: o.takesNaN(in, o.isExtra())}
 	counts := o.regressionOutputs()
 	t := o.tree("tree_", m.check.width, counts)
 	m.methods = regressorMethods(len(counts), single(t))
