@@ -21,6 +21,7 @@ import (
 // back. Nothing is asked twice: an error of any kind is a lost request.
 type load struct {
 	addr string
+	body string
 	stop context.CancelFunc
 	wg   sync.WaitGroup
 
@@ -33,8 +34,12 @@ type load struct {
 // startLoad starts as many clients that keep their connection, and as many
 // that open one for each request.
 func startLoad(t *testing.T, addr string, clients int) *load {
+	return startLoadOf(t, addr, clients, anyBody)
+}
+
+func startLoadOf(t *testing.T, addr string, clients int, body string) *load {
 	ctx, stop := context.WithCancel(t.Context())
-	l := &load{addr: addr, stop: stop, versions: map[string]int{}}
+	l := &load{addr: addr, body: body, stop: stop, versions: map[string]int{}}
 	for range clients {
 		l.wg.Go(func() { l.run(ctx, true) })
 		l.wg.Go(func() { l.run(ctx, false) })
@@ -55,7 +60,7 @@ func (l *load) run(ctx context.Context, keep bool) {
 			}
 			r = bufio.NewReader(conn)
 		}
-		version, err := ask(conn, r, keep)
+		version, err := ask(conn, r, l.body, keep)
 		l.note(version, err)
 		if !keep || err != nil {
 			conn.Close()
@@ -70,10 +75,12 @@ func (l *load) run(ctx context.Context, keep bool) {
 }
 
 // askOnce sends one request on a new connection.
-func askOnce(conn net.Conn) (string, error) { return ask(conn, bufio.NewReader(conn), false) }
+func askOnce(conn net.Conn) (string, error) { return ask(conn, bufio.NewReader(conn), anyBody, false) }
 
-func ask(conn net.Conn, r *bufio.Reader, keep bool) (version string, err error) {
-	const body = `{"inputs": [[1, 2, 3, 4]]}`
+const anyBody = `{"inputs": [[1, 2, 3, 4]]}`
+
+// ask sends a request and returns the prediction.
+func ask(conn net.Conn, r *bufio.Reader, body string, keep bool) (prediction string, err error) {
 	more := "Connection: close\r\n"
 	if keep {
 		more = ""
@@ -81,7 +88,7 @@ func ask(conn net.Conn, r *bufio.Reader, keep bool) (version string, err error) 
 	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
 		return "", err
 	}
-	if _, err := fmt.Fprintf(conn, "POST /invocations HTTP/1.1\r\nHost: iris\r\n%sContent-Length: %d\r\n\r\n%s", more, len(body), body); err != nil {
+	if _, err := fmt.Fprintf(conn, "POST /invocations HTTP/1.1\r\nHost: iris\r\nContent-Type: application/json\r\n%sContent-Length: %d\r\n\r\n%s", more, len(body), body); err != nil {
 		return "", err
 	}
 	resp, err := http.ReadResponse(r, nil)

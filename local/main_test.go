@@ -35,8 +35,16 @@ func TestMain(m *testing.M) {
 			os.Exit(exit(actMain(os.Args[2:])))
 		}
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	if err := os.RemoveAll(built); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
 }
+
+// built is where this process builds the model server.
+var built = filepath.Join(os.TempDir(), fmt.Sprintf("slipway-modelserver-%d", os.Getpid()))
 
 func exit(err error) int {
 	if err != nil {
