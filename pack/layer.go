@@ -129,7 +129,7 @@ func releaseLayer(m mlmodel.Manifest, g mlmodel.Golden) (*layer, error) {
 	if err != nil {
 		return nil, failure(err)
 	}
-	golden, err := encode(g)
+	golden, err := g.Encode()
 	if err != nil {
 		return nil, failure(err)
 	}

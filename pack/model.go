@@ -26,6 +26,9 @@ const downloadedMeta = "registered_model_meta"
 // modelLayer packs the model's files, sorted by path, each folder once before
 // what is in it. Empty folders are left out: model registries have none.
 func modelLayer(ctx context.Context, cache cache, dir string, want slipway.Digest) (*layer, error) {
+	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
+		return nil, slipway.Errorf(slipway.Invalid, op, "the model directory %s is not a folder", dir)
+	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, failure(err)
