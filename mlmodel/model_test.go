@@ -125,6 +125,7 @@ func TestBroken(t *testing.T) {
 		"deep dashes":           {"metadata:\n  " + strings.Repeat("- ", 20000) + "x", "nested too deeply", slipway.Invalid},
 		"deep type":             {`signature: {inputs: '[` + strings.Repeat(`{"type":"array","items":`, 40) + `{"type":"long"}` + strings.Repeat("}", 40) + `]'}`, "nested too deeply", slipway.Invalid},
 		"aliases that grow":     {bomb, "stand for too many values", slipway.Exhausted},
+		"many lines":            {strings.Repeat("# x\n", 20000), "more than 16384 lines", slipway.Exhausted},
 		"alias of nothing":      {"a: *b", "", slipway.Invalid},
 		"too large":             {"a: " + strings.Repeat("x", 5<<20), "larger than", slipway.Exhausted},
 		"environment leads out": {"flavors: {python_function: {env: {virtualenv: ../../etc/passwd}}}", "reading ../../etc/passwd", slipway.Invalid},

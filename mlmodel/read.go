@@ -13,7 +13,7 @@ import (
 // Limits on the small files of a model directory, in bytes. Weights are not
 // read here.
 const (
-	maxMLmodel      = 4 << 20
+	maxMLmodel      = 1 << 20
 	maxExample      = 16 << 20
 	maxEnvironment  = 1 << 20
 	maxGoldenFile   = 16 << 20

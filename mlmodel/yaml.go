@@ -1,9 +1,12 @@
 package mlmodel
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 
+	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 
@@ -16,12 +19,13 @@ import (
 const (
 	maxYAMLNodes = 1 << 20
 	maxYAMLDepth = 200
+	maxYAMLLines = 1 << 14 // the parser's time grows with the square of a mapping's keys
 )
 
 // parseYAML returns the document's top mapping as plain values: nil, bool,
 // string, json.Number (so that 3.10 stays 3.10), []any and map[string]any.
 func parseYAML(op string, data []byte) (top map[string]any, err error) {
-	if err := boundNesting(op, data); err != nil {
+	if err := boundShape(op, data); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -31,7 +35,7 @@ func parseYAML(op string, data []byte) (top map[string]any, err error) {
 	}()
 	file, err := parser.ParseBytes(data, 0)
 	if err != nil {
-		return nil, &slipway.Error{Op: op, Code: slipway.Invalid, Message: "it is not valid YAML", Err: err}
+		return nil, notYAML(op, err)
 	}
 	if len(file.Docs) != 1 {
 		return nil, slipway.Errorf(slipway.Invalid, op, "it holds %d YAML documents instead of one", len(file.Docs))
@@ -48,9 +52,24 @@ func parseYAML(op string, data []byte) (top map[string]any, err error) {
 	return top, nil
 }
 
-// boundNesting counts, before the recursive parser runs, everything that can
-// open a level within one line. Text counts too; real files stay far below.
-func boundNesting(op string, data []byte) error {
+// notYAML takes message and place out of the parser's error, whose own text
+// draws the whole document.
+func notYAML(op string, err error) error {
+	var e yaml.Error
+	if !errors.As(err, &e) || e.GetToken() == nil {
+		return slipway.Errorf(slipway.Invalid, op, "it is not valid YAML")
+	}
+	at := e.GetToken().Position
+	return slipway.Errorf(slipway.Invalid, op, "it is not valid YAML: line %d, column %d: %.200s", at.Line, at.Column, e.GetMessage())
+}
+
+// boundShape refuses, before the recursive parser runs, what would take it too
+// long or too deep: it counts everything that can open a level within one line.
+// Text counts too; real files stay far below.
+func boundShape(op string, data []byte) error {
+	if bytes.Count(data, []byte{'\n'}) > maxYAMLLines {
+		return slipway.Errorf(slipway.Exhausted, op, "it has more than %d lines", maxYAMLLines)
+	}
 	flow, dashes := 0, 0
 	for i, c := range data {
 		switch c {
@@ -58,7 +77,7 @@ func boundNesting(op string, data []byte) error {
 			flow++
 		case ']', '}':
 			flow = max(flow-1, 0)
-		case '-', '?', ':', '!', '&':
+		case '-', '?', '!', '&':
 			if i+1 < len(data) && (data[i+1] == ' ' || c == '!' || c == '&') {
 				dashes++
 			}
