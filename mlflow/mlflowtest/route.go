@@ -110,6 +110,7 @@ func allowed(m methods) string {
 }
 
 func (s *Server) serverInfo(w http.ResponseWriter, _ *http.Request) {
+	signs := s.config.Storage == S3Presigned && !s.config.NoServeArtifacts
 	info := struct {
 		Store      string `json:"store_type"`
 		Workspaces bool   `json:"workspaces_enabled"`
@@ -117,6 +118,6 @@ func (s *Server) serverInfo(w http.ResponseWriter, _ *http.Request) {
 		Downloads  bool   `json:"multipart_downloads_enabled"`
 		ByRun      bool   `json:"presigned_upload_run_id_supported"`
 		ByModel    bool   `json:"presigned_upload_model_id_supported"`
-	}{"SqlStore", false, false, s.config.Storage == S3Presigned && !s.config.NoServeArtifacts, true, true}
+	}{"SqlStore", false, signs, signs, true, true}
 	respond(w, http.StatusOK, "application/json", string(encode(info, "")))
 }
