@@ -168,13 +168,14 @@ func transientError(err error) bool {
 	var dns *net.DNSError
 	var authority x509.UnknownAuthorityError
 	var certificate *tls.CertificateVerificationError
+	var plain tls.RecordHeaderError // the other side speaks plain HTTP
 	var ours *slipway.Error
 	switch {
 	case errors.Is(err, errPlain), errors.Is(err, http.ErrSchemeMismatch), errors.Is(err, context.Canceled):
 		return false
 	case errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, errStalled):
 		return false
-	case errors.As(err, &dns) && dns.IsNotFound, errors.As(err, &authority), errors.As(err, &certificate):
+	case errors.As(err, &dns) && dns.IsNotFound, errors.As(err, &authority), errors.As(err, &certificate), errors.As(err, &plain):
 		return false
 	case errors.As(err, &ours):
 		return ours.Code == slipway.Unavailable

@@ -65,6 +65,11 @@ func Image(ctx context.Context, c Config) (v1.Image, error) {
 // Images builds one image a variant; they share the layers of the model. The
 // fields of c that a Variant has are not read.
 func Images(ctx context.Context, c Config, variants ...Variant) ([]v1.Image, error) {
+	for _, v := range variants {
+		if _, err := parsePlatform(v.Platform); err != nil {
+			return nil, err
+		}
+	}
 	cache, err := openCache(c.CacheDir)
 	if err != nil {
 		return nil, err

@@ -44,7 +44,7 @@ func run() error {
 		*root = dir
 	}
 	defer os.RemoveAll(*root)
-	logrus.SetLevel(logrus.ErrorLevel)
+	logrus.SetLevel(logrus.PanicLevel)
 
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -76,7 +76,7 @@ func settings(root, htpasswd string, readOnly bool) *configuration.Configuration
 	}
 	c.Catalog.MaxEntries = 1000
 	c.HTTP.Secret = "only for tests"
-	c.Log.Level = "error"
+	c.Log.Level = "panic" // tests bring about every error it would log
 	c.Log.AccessLog.Disabled = true
 	if htpasswd != "" {
 		c.Auth = configuration.Auth{"htpasswd": {"realm": "tests", "path": htpasswd}}
