@@ -1,0 +1,173 @@
+// Command wrongserver is a model server with one fault, chosen when it is
+// built (-ldflags "-X main.fault=…"), because an image has no other honest way
+// to carry a server that fails only on the machine. Apart from its fault it is
+// the real one.
+package main
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/signal"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/slipway-dev/slipway/mlmodel"
+	"github.com/slipway-dev/slipway/serving"
+	"github.com/slipway-dev/slipway/serving/sklearn"
+)
+
+// fault is one of:
+//
+//	miscalculates  its engine is wrong, and its own golden predictions find out
+//	dies           ends before it listens
+//	dies-later     ends at the third prediction it is asked for
+//	never-ready    listens and never becomes ready
+//	lies           is ready, and answers predictions wrongly
+//	nan            is ready, and answers NaN
+//	mute           is ready, and never answers a prediction
+//	slow           answers rightly, each prediction after 12 s
+//	late           becomes ready after 1.5 s, and is right
+var fault string
+
+func main() {
+	model := flag.String("model", mlmodel.ImageModelDir, "")
+	addr := flag.String("addr", "", "")
+	addrFile := flag.String("addr-file", "", "")
+	terminationLog := flag.String("termination-log", "", "")
+	flag.Duration("drain-delay", 0, "")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	if err := serve(ctx, *model, *addr, *addrFile); err != nil {
+		os.WriteFile(*terminationLog, []byte(err.Error()+"\n"), 0o600)
+		os.Exit(1)
+	}
+}
+
+func serve(ctx context.Context, model, addr, addrFile string) error {
+	if fault == "dies" {
+		os.Stderr.WriteString("panic: out of flour\n")
+		os.Exit(7)
+	}
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	outer, err := net.Listen("tcp", addr)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(addrFile+".new", []byte(outer.Addr().String()+"\n"), 0o600); err != nil {
+		return err
+	}
+	if err := os.Rename(addrFile+".new", addrFile); err != nil {
+		return err
+	}
+	front := &http.Server{Handler: bend(inner.Addr().String()), ReadHeaderTimeout: 10 * time.Second}
+	go front.Serve(outer)
+	s := serving.New(serving.Config{
+		Dir: model, Engines: []serving.Engine{engine()}, Log: slog.New(slog.NewJSONHandler(os.Stderr, nil)),
+		ModelName: os.Getenv("MODEL_NAME"), ModelVersion: os.Getenv("MODEL_VERSION"),
+	})
+	err = s.Run(ctx, inner)
+	end, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	front.Shutdown(end)
+	return err
+}
+
+func engine() serving.Engine {
+	if fault == "miscalculates" {
+		return wrongEngine{sklearn.New()}
+	}
+	return sklearn.New()
+}
+
+// wrongEngine answers the rows of a batch in reverse order.
+type wrongEngine struct{ serving.Engine }
+
+func (e wrongEngine) Load(ctx context.Context, m *mlmodel.Model) (serving.Predictor, error) {
+	p, err := e.Engine.Load(ctx, m)
+	return wrongPredictor{p}, err
+}
+
+type wrongPredictor struct{ serving.Predictor }
+
+func (p wrongPredictor) Predict(ctx context.Context, b *serving.Batch) (*serving.Output, error) {
+	out, err := p.Predictor.Predict(ctx, b)
+	if err == nil {
+		spoil(out)
+	}
+	return out, err
+}
+
+// bend passes requests on to the real server, with the fault.
+func bend(inner string) http.Handler {
+	to := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(&url.URL{Scheme: "http", Host: inner})
+	}}
+	if fault == "lies" || fault == "nan" {
+		to.ModifyResponse = distort
+	}
+	started := time.Now()
+	var asked atomic.Int64
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		predicts := r.Method == http.MethodPost
+		switch {
+		case r.URL.Path == "/ready" && (fault == "never-ready" || fault == "late" && time.Since(started) < 1500*time.Millisecond):
+			http.Error(w, "not yet", http.StatusServiceUnavailable)
+			return
+		case predicts && fault == "dies-later" && asked.Add(1) == 3:
+			os.Exit(9)
+		case predicts && fault == "mute":
+			io.Copy(io.Discard, r.Body)
+			<-r.Context().Done()
+			return
+		case predicts && fault == "slow":
+			time.Sleep(12 * time.Second)
+		}
+		to.ServeHTTP(w, r)
+	})
+}
+
+// distort spoils the predictions of an answer.
+func distort(r *http.Response) error {
+	if r.Request.Method != http.MethodPost {
+		return nil
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return err
+	}
+	if fault == "nan" {
+		body = []byte(`{"predictions": [NaN]}`)
+	} else {
+		body = bytes.ReplaceAll(body, []byte("setosa"), []byte("dahlia"))
+	}
+	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	r.Header.Del("Content-Length")
+	r.TransferEncoding = nil
+	if strings.Contains(r.Header.Get("Content-Encoding"), "gzip") {
+		r.Header.Del("Content-Encoding")
+	}
+	return nil
+}
+
+func spoil(out *serving.Output) {
+	for i := range out.Strings {
+		out.Strings[i] = "dahlia"
+	}
+	for i := range out.Floats {
+		out.Floats[i]++
+	}
+}
