@@ -186,6 +186,25 @@ func TestNoRequestIsLostWhenReplicasCrash(t *testing.T) {
 	l.check(t, b)
 }
 
+// A replica that hangs is found out, ended and started again. What was with
+// it goes to the other one.
+func TestNoRequestIsLostWhenAReplicaHangs(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	o := b.deploy(t, 1, release(1))
+	l := startLoad(t, b.addr, 2)
+	eventually(t, "requests come", func() bool { return l.count() > 20 })
+	if err := syscall.Kill(b.pidOf(t, o.Replicas[0].URL), syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	seen := b.await(t, func(o slipway.Observation) bool { return o.Replicas[0].Problem != nil })
+	if p := seen.Replicas[0].Problem; p.Kind != "unresponsive" {
+		t.Errorf("problem %+v", p)
+	}
+	b.await(t, func(o slipway.Observation) bool { return o.Settled(digest(1)) && o.Replicas[0].Restarts == 1 })
+	l.check(t, b)
+}
+
 // deploy applies a release and waits until it alone serves.
 func (b *bench) deploy(t *testing.T, fence uint64, r slipway.Release) slipway.Observation {
 	t.Helper()

@@ -23,6 +23,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -43,10 +44,10 @@ type Images interface {
 type Config struct {
 	Ref        slipway.TargetRef // local://HOST:PORT
 	StateDir   string            // absolute; the folders of all local targets of a user
-	Executable string            // this program: `EXECUTABLE supervise --state DIR` must call Supervise
+	Executable string            // absolute path of this program: `EXECUTABLE supervise --state DIR` must call Supervise
 	Images     Images
 
-	Server       string                   // model server for images of another platform; empty: those are refused
+	Server       string                   // absolute path of the model server for images of another platform; empty: those are refused
 	Replicas     int                      // of a release that does not say how many; default 2
 	StartupLimit time.Duration            // for a replica to become ready; default 150 s
 	Getenv       func(name string) string // values of a release's SecretEnv; nil: none
@@ -77,8 +78,10 @@ func New(cfg Config) (*Target, error) {
 			WithHint("use a number between 1 and 65535: local://127.0.0.1:8000")
 	}
 	switch {
-	case cfg.StateDir == "" || cfg.Executable == "" || cfg.Images == nil:
-		return nil, slipway.Errorf(slipway.Internal, op, "StateDir, Executable and Images are required")
+	case !filepath.IsAbs(cfg.StateDir) || !filepath.IsAbs(cfg.Executable) || cfg.Images == nil:
+		return nil, slipway.Errorf(slipway.Invalid, op, "StateDir %q and Executable %q must be absolute paths, and Images is required", cfg.StateDir, cfg.Executable)
+	case cfg.Server != "" && !filepath.IsAbs(cfg.Server):
+		return nil, slipway.Errorf(slipway.Invalid, op, "the model server %q is no absolute path", cfg.Server)
 	case cfg.Replicas < 0 || cfg.Replicas > maxReplicas:
 		return nil, slipway.Errorf(slipway.Invalid, op, "%d replicas: use 1 to %d", cfg.Replicas, maxReplicas)
 	}

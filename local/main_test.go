@@ -69,6 +69,7 @@ type behaviour struct {
 	Never       bool          // is never ready
 	CrashAfter  time.Duration // ends by SIGKILL so long after it was ready
 	AnswerAfter time.Duration // before each prediction
+	Server      string        // the image's model server is a file with this text
 	Env         []string      // names of variables whose values are predicted
 }
 
@@ -209,7 +210,13 @@ func (m images) Unpack(ctx context.Context, image slipway.Image, _, dir string) 
 	if err := os.WriteFile(filepath.Join(temp, "model", "behaviour.json"), data, 0o600); err != nil {
 		return err
 	}
-	if err := os.Symlink(self, filepath.Join(temp, "slipway", "modelserver")); err != nil {
+	server := filepath.Join(temp, "slipway", "modelserver")
+	if b.Server != "" {
+		err = os.WriteFile(server, []byte(b.Server), 0o700)
+	} else {
+		err = os.Symlink(self, server)
+	}
+	if err != nil {
 		return err
 	}
 	if err := os.Rename(temp, dir); err != nil {
@@ -242,6 +249,7 @@ const (
 	slowStart
 	slowUnpack
 	diskFull
+	noProgram
 )
 
 func catalog() images {
@@ -255,6 +263,7 @@ func catalog() images {
 		digest(slowStart):     {ReadyAfter: 700 * time.Millisecond, Version: "late"},
 		digest(slowUnpack):    {Version: "heavy"},
 	}
+	m[digest(noProgram)] = behaviour{Server: "not a program"}
 	for n := range 10 {
 		m[digest(n)] = behaviour{Version: fmt.Sprint(n), Env: []string{"PLAIN", "SECRET"}}
 	}

@@ -24,7 +24,7 @@ import (
 const (
 	probeEvery   = time.Second
 	probeTimeout = 2 * time.Second
-	probesLost   = 5                // silent probes in a row until a replica is ended
+	probesLost   = 3                // silent probes in a row until a replica is ended
 	steadyAfter  = time.Minute      // a replica that was up so long starts with a clean slate
 	drainLimit   = 30 * time.Second // for requests in flight, and again for the process to end
 	maxBackoff   = 30 * time.Second

@@ -374,17 +374,20 @@ func (s *supervisor) reconcile() {
 	s.retire(old)
 }
 
-// route tells the proxy who is fit to serve.
+// route tells the proxy who is fit to serve, and whether a replica is on its
+// way back.
 func (s *supervisor) route() {
 	var backends []*proxy.Backend
+	returning := false
 	if s.serving != nil {
 		for _, r := range s.serving.replicas {
 			if r.state == slipway.Ready {
 				backends = append(backends, r.backend)
 			}
+			returning = returning || r.state == slipway.Starting
 		}
 	}
-	s.proxy.Route(backends, s.serving != nil)
+	s.proxy.Route(backends, returning)
 }
 
 func (t *set) ready() bool {

@@ -3,12 +3,15 @@ package proxy
 import (
 	"bufio"
 	"bytes"
+	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/textproto"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // bufferPool keeps the buffers of bodies. Large ones are let go.
@@ -29,17 +32,39 @@ func (p *bufferPool) put(b *bytes.Buffer) {
 	p.pool.Put(b)
 }
 
-// readBody reads the request's body whole. The error is an
-// *http.MaxBytesError when it is too large.
-func (p *Proxy) readBody(buf *bytes.Buffer, w http.ResponseWriter, r *http.Request) error {
+// errFull says that the proxy holds as many bytes as it may.
+var errFull = errors.New("too many bytes are held")
+
+// readBody reads the request's body whole and returns how many bytes of
+// MaxPending it holds until the caller gives them back, also with an error.
+// The error is an *http.MaxBytesError when it is too large.
+func (p *Proxy) readBody(buf *bytes.Buffer, w http.ResponseWriter, r *http.Request) (held int64, err error) {
 	if r.ContentLength == 0 {
-		return nil
+		return 0, nil
 	}
 	if r.ContentLength > p.cfg.MaxBody {
-		return &http.MaxBytesError{Limit: p.cfg.MaxBody}
+		return 0, &http.MaxBytesError{Limit: p.cfg.MaxBody}
 	}
-	_, err := buf.ReadFrom(http.MaxBytesReader(w, r.Body, p.cfg.MaxBody))
-	return err
+	body := &counted{r: http.MaxBytesReader(w, r.Body, p.cfg.MaxBody), pending: &p.pending, limit: p.cfg.MaxPending}
+	_, err = buf.ReadFrom(body)
+	return body.held, err
+}
+
+// counted counts the bytes that are read against a limit of many readers.
+type counted struct {
+	r       io.Reader
+	pending *atomic.Int64
+	limit   int64
+	held    int64
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.held += int64(n)
+	if c.pending.Add(int64(n)) > c.limit {
+		return n, errFull
+	}
+	return n, err
 }
 
 // hop holds the header fields that are between two neighbours only (RFC 9110

@@ -28,6 +28,7 @@ type Config struct {
 	Timeout     time.Duration // of one replica's answer; default 60 s
 	Hold        time.Duration // how long a request waits for a replica when none is there but one is on its way; default 3 s
 	MaxInFlight int64         // requests at a time; default 4096
+	MaxPending  int64         // bytes of all bodies held at a time; default 256 MiB
 }
 
 // Stats counts requests since the proxy was made.
@@ -47,6 +48,7 @@ type Proxy struct {
 	table    atomic.Pointer[table]
 	turn     atomic.Uint64
 	inFlight atomic.Int64
+	pending  atomic.Int64 // bytes of bodies
 	buffers  bufferPool
 
 	answered, failed, retried, refused, lost, left atomic.Int64
@@ -72,6 +74,9 @@ func New(cfg Config) *Proxy {
 	}
 	if cfg.MaxInFlight == 0 {
 		cfg.MaxInFlight = 4096
+	}
+	if cfg.MaxPending == 0 {
+		cfg.MaxPending = 256 << 20
 	}
 	p := &Proxy{cfg: cfg}
 	p.table.Store(&table{changed: make(chan struct{})})
@@ -113,7 +118,9 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	buf := p.buffers.get()
 	defer p.buffers.put(buf)
-	if err := p.readBody(buf, w, r); err != nil {
+	held, err := p.readBody(buf, w, r)
+	defer p.pending.Add(-held)
+	if err != nil {
 		p.bodyFailed(w, r, err)
 		return
 	}
@@ -241,6 +248,8 @@ func (p *Proxy) answer(w http.ResponseWriter, a *answer) {
 func (p *Proxy) bodyFailed(w http.ResponseWriter, r *http.Request, err error) {
 	var large *http.MaxBytesError
 	switch {
+	case errors.Is(err, errFull):
+		p.lose(w, http.StatusServiceUnavailable, "TEMPORARILY_UNAVAILABLE", "too many large requests at a time")
 	case errors.As(err, &large):
 		p.refuse(w, http.StatusRequestEntityTooLarge, "INVALID_PARAMETER_VALUE", "the request is larger than the model server takes")
 	case errors.Is(err, os.ErrDeadlineExceeded):

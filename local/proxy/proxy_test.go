@@ -251,6 +251,42 @@ func TestTooManyRequests(t *testing.T) {
 	wg.Wait()
 }
 
+func TestTooManyBytes(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	p, url := start(t, proxy.Config{MaxPending: 100}, handler(t, func(http.ResponseWriter, *http.Request) { <-release }))
+	send := func() *http.Response {
+		req, err := http.NewRequest(http.MethodPost, url, strings.NewReader(strings.Repeat("x", 60)))
+		if err != nil {
+			t.Error(err)
+		}
+		return do(t, req)
+	}
+	first := make(chan int, 1)
+	go func() { first <- send().StatusCode }()
+	until(t, func() bool { return p.Stats().InFlight == 1 })
+	// The first may not have been read yet: then it is the one that is refused.
+	second := make(chan int, 1)
+	go func() { second <- send().StatusCode }()
+	served := first
+	var status int
+	select {
+	case status = <-second:
+	case status = <-first:
+		served = second
+	}
+	if status != http.StatusServiceUnavailable {
+		t.Errorf("status %d, want 503", status)
+	}
+	close(release)
+	if status := <-served; status != http.StatusOK {
+		t.Errorf("status %d, want 200", status)
+	}
+	if resp := send(); resp.StatusCode != http.StatusOK {
+		t.Errorf("once there is room again: status %d", resp.StatusCode)
+	}
+}
+
 func TestDrainWaitsForWhatIsInFlight(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -40,6 +41,81 @@ func TestAKilledSupervisorIsStartedAgain(t *testing.T) {
 		b.await(t, func(o slipway.Observation) bool { return o.Settled(digest(1)) })
 		b.wantAnswer(t, "1")
 	}
+}
+
+// A machine that shuts down asks the supervisor to end. What it was set to
+// comes back.
+func TestASupervisorThatIsAskedToEnd(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.deploy(t, 1, release(1))
+	l := startLoad(t, b.addr, 1)
+	eventually(t, "requests come", func() bool { return l.count() > 20 })
+	l.stop()
+	l.wg.Wait()
+	pid := b.supervisor()
+	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the supervisor ends", func() bool { return !alive(pid) })
+	b.await(t, func(o slipway.Observation) bool { return o.Settled(digest(1)) })
+	b.wantAnswer(t, "1")
+}
+
+// Where the system did not end a dead supervisor's replicas, the next one
+// does, and it ends nothing else.
+func TestOrphansAreEnded(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.deploy(t, 1, release(1))
+	b.kill(t)
+	orphan, stranger := sleeper(t), sleeper(t)
+	for name, text := range map[string]string{
+		"orphan":   fmt.Sprintf(`{"pid": %d, "identity": %q}`, orphan, identity(t, orphan)),
+		"stranger": fmt.Sprintf(`{"pid": %d, "identity": "another start"}`, stranger),
+		"broken":   `{"pid": `,
+		"init":     `{"pid": 1}`,
+	} {
+		if err := os.MkdirAll(b.path("replicas", name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		b.write(t, filepath.Join("replicas", name, "process.json"), text)
+	}
+	b.await(t, func(o slipway.Observation) bool { return o.Settled(digest(1)) })
+	if alive(orphan) {
+		t.Error("an orphan still runs")
+	}
+	if !alive(stranger) {
+		t.Error("a process that was never a replica was ended")
+	}
+}
+
+func sleeper(t *testing.T) int {
+	t.Helper()
+	cmd := exec.Command("sleep", "300")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	return cmd.Process.Pid
+}
+
+// identity is boot and start time of a process, as proc(5) has them.
+func identity(t *testing.T, pid int) string {
+	t.Helper()
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(boot)) + " " + strings.Fields(string(stat))[21]
 }
 
 // At every instant only replicas that gave their golden predictions serve,
