@@ -224,11 +224,11 @@ func TestEngineChoice(t *testing.T) {
 		engines []serving.Engine
 		want    string
 	}{
-		"first that can":   {bare, []serving.Engine{refuses, double{}}, ""},
-		"none can":         {bare, []serving.Engine{refuses}, "refuser: tree_ is not known"},
-		"the image's":      {image, []serving.Engine{refuses, double{}}, ""},
+		"first that can":    {bare, []serving.Engine{refuses, double{}}, ""},
+		"none can":          {bare, []serving.Engine{refuses}, "refuser: tree_ is not known"},
+		"the image's":       {image, []serving.Engine{refuses, double{}}, ""},
 		"the image's lacks": {image, []serving.Engine{refuses}, `the image asks for the engine "double", and this model server has refuser`},
-		"no model":         {t.TempDir(), nil, "MLmodel"},
+		"no model":          {t.TempDir(), nil, "MLmodel"},
 	} {
 		err := serving.LoadForTest(serving.New(serving.Config{Dir: test.dir, Engines: test.engines}))
 		if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
