@@ -143,11 +143,7 @@ func (s *Server) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	engine, err := s.engine(m)
-	if err != nil {
-		return err
-	}
-	p, err := engine.Load(ctx, m)
+	engine, p, err := s.loadWith(ctx, m)
 	if err != nil {
 		return err
 	}
@@ -168,27 +164,30 @@ func (s *Server) load(ctx context.Context) error {
 	return nil
 }
 
-// engine chooses the engine that the image was built for, or for a bare
-// directory the first that can serve it.
-func (s *Server) engine(m *mlmodel.Model) (Engine, error) {
+// loadWith loads the model with the engine that the image was built for, or a
+// bare directory with the first that can.
+func (s *Server) loadWith(ctx context.Context, m *mlmodel.Model) (Engine, Predictor, error) {
 	const op = "choosing the engine"
+	engines := s.config.Engines
 	if name := s.who.engine; name != "" {
-		i := slices.IndexFunc(s.config.Engines, func(e Engine) bool { return e.Name() == name })
-		if i < 0 {
-			return nil, slipway.Errorf(slipway.Invalid, op, "the image asks for the engine %q, and this model server has %s", name, s.engineNames()).
+		engines = slices.DeleteFunc(slices.Clone(engines), func(e Engine) bool { return e.Name() != name })
+		if len(engines) == 0 {
+			return nil, nil, slipway.Errorf(slipway.Invalid, op, "the image asks for the engine %q, and this model server has %s", name, s.engineNames()).
 				WithHint("build the image with the model server of the same slipway release")
 		}
-		return s.config.Engines[i], s.config.Engines[i].Check(m)
 	}
 	var reasons []string
-	for _, e := range s.config.Engines {
-		err := e.Check(m)
+	for _, e := range engines {
+		p, err := e.Load(ctx, m)
 		if err == nil {
-			return e, nil
+			return e, p, nil
+		}
+		if len(engines) == 1 {
+			return nil, nil, err
 		}
 		reasons = append(reasons, e.Name()+": "+err.Error())
 	}
-	return nil, slipway.Errorf(slipway.Invalid, op, "no engine serves this model of flavour %q: %s", m.Flavor(), strings.Join(reasons, "; "))
+	return nil, nil, slipway.Errorf(slipway.Invalid, op, "no engine serves this model of flavour %q: %s", m.Flavor(), orDefault(strings.Join(reasons, "; "), "there is none"))
 }
 
 func (s *Server) engineNames() string {

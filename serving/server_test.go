@@ -225,7 +225,9 @@ func TestEngineChoice(t *testing.T) {
 		want    string
 	}{
 		"first that can":    {bare, []serving.Engine{refuses, double{}}, ""},
-		"none can":          {bare, []serving.Engine{refuses}, "refuser: tree_ is not known"},
+		"none of two can":   {bare, []serving.Engine{refuses, refuses}, "no engine serves this model of flavour \"python_function\": refuser: tree_ is not known; refuser"},
+		"no engine":         {bare, nil, "there is none"},
+		"none can":          {bare, []serving.Engine{refuses}, "tree_ is not known"},
 		"the image's":       {image, []serving.Engine{refuses, double{}}, ""},
 		"the image's lacks": {image, []serving.Engine{refuses}, `the image asks for the engine "double", and this model server has refuser`},
 		"no model":          {t.TempDir(), nil, "MLmodel"},
