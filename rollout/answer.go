@@ -3,6 +3,7 @@ package rollout
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/slipway-dev/slipway"
@@ -22,7 +23,7 @@ func (d *Driver) answerQuickly(ctx context.Context, ask Ask, version slipway.Mod
 		return Outcome{}, false, nil
 	}
 	o, answered, err := d.answer(ctx, ask, rec, version)
-	if err != nil || !answered || !ask.Promoted || len(lift(rec.Quarantine, version)) == len(rec.Quarantine) {
+	if err != nil || !answered || len(ask.lift(rec.Quarantine, version)) == len(rec.Quarantine) {
 		return o, answered, err
 	}
 	r, err := d.hold(ctx, 0)
@@ -112,13 +113,21 @@ func answers(o slipway.Observation, live slipway.Release) bool {
 	return ready
 }
 
-// liftQuarantine ends the quarantine of all other versions if this one is
-// promoted now. A version that was only named does not: the promotion still
-// points at the one that must not come back by itself.
+// lift ends the quarantine of every other version if this one is promoted:
+// each lasts until another version is. A version that was only named does not
+// end any: the promotion still points at the one that must not come back by
+// itself.
+func (a Ask) lift(list []slipway.Quarantine, version slipway.ModelVersion) []slipway.Quarantine {
+	if !a.Promoted {
+		return list
+	}
+	return slices.DeleteFunc(slices.Clone(list), func(q slipway.Quarantine) bool { return !sameVersion(q.Model, version) })
+}
+
 func (r *run) liftQuarantine(ctx context.Context, ask Ask, version slipway.ModelVersion) error {
 	rec := r.rec
-	rec.Quarantine = lift(rec.Quarantine, version)
-	if !ask.Promoted || rec.Hold != nil || len(rec.Quarantine) == len(r.rec.Quarantine) {
+	rec.Quarantine = ask.lift(rec.Quarantine, version)
+	if len(rec.Quarantine) == len(r.rec.Quarantine) {
 		return nil
 	}
 	return r.store(ctx, rec, time.Time{})

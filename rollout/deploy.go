@@ -211,9 +211,7 @@ func (r *run) rollOut(ctx context.Context, ask Ask, release slipway.Release) (Ou
 	}
 	rec := r.rec
 	rec.Current = &release
-	if ask.Promoted {
-		rec.Quarantine = lift(rec.Quarantine, release.Model)
-	}
+	rec.Quarantine = ask.lift(rec.Quarantine, release.Model)
 	if err := r.store(ctx, rec, release.Deadline); err != nil {
 		return r.unfinished(ctx, release, err)
 	}

@@ -63,6 +63,10 @@ func TestDeployEnds(t *testing.T) {
 		{"the old replicas take long to leave", 1, func(w *world) {
 			w.target.Behave(image(1), slipwaytest.Behaviour{DrainFor: 20 * time.Second})
 		}, rollout.Live, 2, "", time.Second},
+		{"the release before starts slowly again", 1, func(w *world) {
+			tells(wrongAnswer)(w)
+			w.target.Behave(image(1), slipwaytest.Behaviour{ReadyAfter: 25 * time.Second})
+		}, rollout.RolledBack, 1, "golden-differs", 26 * time.Second},
 		{"fails now and then", 1, func(w *world) { w.target.FailNext(7) }, rollout.Live, 2, "", 3 * time.Second},
 	}
 	for _, tt := range tests {
@@ -75,12 +79,16 @@ func TestDeployEnds(t *testing.T) {
 					tt.set(w)
 				}
 				start := time.Now()
+				<-time.After(time.Millisecond)
 				o := w.deploy(2)
 				if took := time.Since(start); took > tt.within {
 					w.Errorf("took %s, want at most %s", took, tt.within)
 				}
 				w.wantKind(o, tt.want)
 				w.wantServing(tt.serves)
+				if live := w.record().Live; tt.want == rollout.RolledBack && !live.Verdict.At.After(start) {
+					w.Error("the verdict of what serves is from before the rollback")
+				}
 				why := ""
 				if o.Release.Failure != nil {
 					why = o.Release.Failure.Problem.Kind
@@ -274,6 +282,21 @@ func TestQuarantineEnds(t *testing.T) {
 			}
 		})
 	})
+	t.Run("with --retry of the same release.json", func(t *testing.T) {
+		inBubble(t, func(w *world) {
+			bad(w)
+			ask := w.ask()
+			ask.Retry = true
+			ask.Prepare = func(context.Context, slipway.ModelVersion) (slipway.Release, error) {
+				h := w.record().History
+				return h[len(h)-1], nil
+			}
+			if o, err := w.driver().Deploy(w.Context(), ask); err != nil || o.Kind != rollout.Live {
+				w.Fatal(o, err)
+			}
+			w.wantServing(2)
+		})
+	})
 	t.Run("when a third version is promoted", func(t *testing.T) {
 		inBubble(t, func(w *world) {
 			bad(w)
@@ -295,6 +318,18 @@ func TestQuarantineEnds(t *testing.T) {
 			named := w.ask()
 			named.Promoted = false
 			if o, err := w.driver().Deploy(w.Context(), named); err != nil || o.Kind != rollout.Live {
+				w.Fatal(o.Kind, err)
+			}
+			w.wantKind(w.deploy(2), rollout.Quarantined)
+		})
+	})
+	t.Run("not when what serves is named", func(t *testing.T) {
+		inBubble(t, func(w *world) {
+			bad(w)
+			w.promote(1)
+			named := w.ask()
+			named.Promoted = false
+			if o, err := w.driver().Deploy(w.Context(), named); err != nil || o.Kind != rollout.Nothing {
 				w.Fatal(o.Kind, err)
 			}
 			w.wantKind(w.deploy(2), rollout.Quarantined)

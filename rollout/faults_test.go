@@ -24,6 +24,7 @@ type bent struct {
 	observe func(ctx context.Context, o slipway.Observation) (slipway.Observation, error)
 	act     func(ctx context.Context, a slipway.Action) (error, bool) // true: it stays with that
 	store   func(r slipway.Record) (before, after error)
+	loads   int // reads of the journal that fail next
 	unlock  error
 }
 
@@ -57,7 +58,13 @@ func (j bentJournal) Lock(ctx context.Context, c slipway.Claim) (slipway.Lock, e
 	return bentLock{lock, j.bent}, err
 }
 
-func (j bentJournal) Load(ctx context.Context) (slipway.Record, error) { return j.journal.Load(ctx) }
+func (j bentJournal) Load(ctx context.Context) (slipway.Record, error) {
+	if j.loads > 0 {
+		j.loads--
+		return slipway.Record{}, away
+	}
+	return j.journal.Load(ctx)
+}
 
 func (j bentJournal) Store(ctx context.Context, fence uint64, r slipway.Record) (slipway.Record, error) {
 	var before, after error
@@ -153,6 +160,94 @@ func TestSomebodyElseChangesTheTarget(t *testing.T) {
 	}
 }
 
+// Once the target had taken it in, a release that is gone from it was set back
+// by somebody else: it is not put there again.
+func TestSomebodyElseSetsTheTargetBack(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.deploy(1)
+		w.target.Behave(image(2), slipwaytest.Behaviour{ReadyAfter: time.Second})
+		b := &bent{world: w}
+		b.observe = func(ctx context.Context, o slipway.Observation) (slipway.Observation, error) {
+			if o.Desired != image(2) {
+				return o, nil
+			}
+			if err := w.target.Act(ctx, slipway.Action{Kind: slipway.Apply, Fence: 2, Release: *w.record().Live}); err != nil {
+				w.Error(err)
+			}
+			return w.target.Observe(ctx)
+		}
+		o, err := b.deployBent(w.Context())
+		if err != nil {
+			w.Fatal(err)
+		}
+		w.wantKind(o, rollout.RolledBack)
+		if n := w.applied(2); n != 1 || o.Release.Failure.Problem.Kind != rollout.KindForeign {
+			w.Errorf("applied %d times, failure %+v", n, o.Release.Failure)
+		}
+		w.wantServing(1)
+	})
+}
+
+// What was found on the target when the release began is no foreign change,
+// also for the run that takes up after a crash.
+func TestRecoverOfATargetThatDrifted(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.deploy(1)
+		stranger := slipway.Release{ID: "STRANGER", Image: slipway.Image{Digest: image(9)}}
+		if err := w.target.Act(w.Context(), slipway.Action{Kind: slipway.Apply, Fence: 1, Release: stranger}); err != nil {
+			w.Fatal(err)
+		}
+		w.leave(2, slipway.RollingOut)
+		o, err := w.driver().Recover(w.Context())
+		if err != nil {
+			w.Fatal(err)
+		}
+		w.wantKind(o, rollout.Live)
+		w.wantServing(2)
+	})
+}
+
+// Replicas that go on with their image under a new release keep their past.
+func TestRestartsOfLongAgoAreNoCrash(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.deploy(1)
+		<-time.After(time.Hour)
+		b := &bent{world: w, observe: func(_ context.Context, o slipway.Observation) (slipway.Observation, error) {
+			for i := range o.Replicas {
+				o.Replicas[i].Restarts = 3
+			}
+			return o, nil
+		}}
+		o, err := b.driver().Deploy(w.Context(), w.withThreads("2"))
+		if err != nil {
+			w.Fatal(err)
+		}
+		w.wantKind(o, rollout.Live)
+	})
+}
+
+// The end was written, its answer got lost, and then the lock was lost too.
+func TestTheEndIsFoundOut(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.deploy(1)
+		b := &bent{world: w}
+		b.store = func(r slipway.Record) (error, error) {
+			if stored(r) != string(slipway.Verified) || r.Live.Model != version(2) {
+				return nil, nil
+			}
+			w.journal.Die()
+			b.loads = 1
+			return nil, away
+		}
+		o, err := b.deployBent(w.Context())
+		if err != nil {
+			w.Fatal(err)
+		}
+		w.wantKind(o, rollout.Live)
+		w.wantServing(2)
+	})
+}
+
 // A target that was changed while nothing was on its way is told about, and
 // the next release replaces what is there.
 func TestATargetThatDrifted(t *testing.T) {
@@ -182,21 +277,25 @@ func TestAJournalThatFails(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name   string
-		store  func(n int) (before, after error) // the n-th write, from 1
+		store  func(n int, b *bent) (before, after error) // the n-th write, from 1
 		want   rollout.Kind
 		serves int
 	}{
-		{"now and then", func(n int) (error, error) { return when(n%3 != 0, away), nil }, rollout.Live, 2},
-		{"and its answers get lost", func(n int) (error, error) { return nil, when(n%2 == 1, away) }, rollout.Live, 2},
-		{"and its answers turn into conflicts", func(n int) (error, error) {
+		{"now and then", func(n int, _ *bent) (error, error) { return when(n%3 != 0, away), nil }, rollout.Live, 2},
+		{"and its answers get lost", func(n int, _ *bent) (error, error) { return nil, when(n%2 == 1, away) }, rollout.Live, 2},
+		{"and its answers turn into conflicts", func(n int, _ *bent) (error, error) {
 			return nil, when(n%2 == 1, slipway.Errorf(slipway.Conflict, "writing", "changed meanwhile"))
 		}, rollout.Live, 2},
-		{"before anything moved", func(int) (error, error) { return away, nil }, rollout.Failed, 1},
-		{"once it is rolling out", func(n int) (error, error) { return when(n > 2, away), nil }, rollout.Unfinished, 2},
-		{"and is full", func(n int) (error, error) {
+		{"also when it is read", func(n int, b *bent) (error, error) {
+			b.loads = n % 2
+			return nil, when(n%2 == 1, slipway.Errorf(slipway.Conflict, "writing", "changed meanwhile"))
+		}, rollout.Live, 2},
+		{"before anything moved", func(int, *bent) (error, error) { return away, nil }, rollout.Failed, 1},
+		{"once it is rolling out", func(n int, _ *bent) (error, error) { return when(n > 2, away), nil }, rollout.Unfinished, 2},
+		{"and is full", func(n int, _ *bent) (error, error) {
 			return when(n > 2, slipway.Errorf(slipway.Exhausted, "writing", "no space left")), nil
 		}, rollout.Unfinished, 2},
-		{"and is another's", func(n int) (error, error) {
+		{"and is another's", func(n int, _ *bent) (error, error) {
 			return when(n > 2, slipway.Errorf(slipway.Conflict, "writing", "a newer release owns the target")), nil
 		}, rollout.Unfinished, 2},
 	}
@@ -205,7 +304,8 @@ func TestAJournalThatFails(t *testing.T) {
 			inBubble(t, func(w *world) {
 				w.deploy(1)
 				n := 0
-				b := &bent{world: w, store: func(slipway.Record) (error, error) { n++; return tt.store(n) }}
+				b := &bent{world: w}
+				b.store = func(slipway.Record) (error, error) { n++; return tt.store(n, b) }
 				o, err := b.deployBent(w.Context())
 				w.wantKind(o, tt.want)
 				if bad := tt.want == rollout.Unfinished || tt.want == rollout.Failed; bad != (err != nil) {

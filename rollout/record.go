@@ -47,12 +47,6 @@ func without(list []slipway.Quarantine, m slipway.ModelVersion) []slipway.Quaran
 	return slices.DeleteFunc(slices.Clone(list), func(q slipway.Quarantine) bool { return sameVersion(q.Model, m) })
 }
 
-// lift ends the quarantine of every version but the promoted one: each lasts
-// until another version is promoted.
-func lift(list []slipway.Quarantine, promoted slipway.ModelVersion) []slipway.Quarantine {
-	return slices.DeleteFunc(slices.Clone(list), func(q slipway.Quarantine) bool { return !sameVersion(q.Model, promoted) })
-}
-
 func sameVersion(a, b slipway.ModelVersion) bool { return a.Name == b.Name && a.Version == b.Version }
 
 // undo marks what a rollback by hand took back, once the rollback is verified.

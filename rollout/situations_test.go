@@ -124,8 +124,10 @@ func replicaSets(r slipway.Release) [][]slipway.Replica {
 		change(&b)
 		return []slipway.Replica{ready, b}
 	}
+	stranger := slipway.Replica{Name: "c", Release: "OTHER", Image: image(5), State: slipway.Ready, Serving: true}
 	return [][]slipway.Replica{
 		second(func(*slipway.Replica) {}),
+		append(second(func(*slipway.Replica) {}), stranger),
 		nil,
 		second(func(b *slipway.Replica) { b.State, b.Serving = slipway.Starting, false }),
 		second(func(b *slipway.Replica) { b.Image, b.Release = image(5), "OTHER" }),

@@ -141,16 +141,16 @@ var goodEnds = []slipway.Phase{
 }
 
 // proved says in its own words what verified means: every replica that
-// receives requests was asked and right, as many as wanted are ready, and all
+// receives requests was asked as it is now and right, as many as wanted are ready, and all
 // are of one release.
 func proved(s rollout.Seen) bool {
 	o, v := s.Observation, s.Verdict
-	if o == nil || v == nil || !v.Passed || len(o.Replicas) < o.Want || o.Want == 0 {
+	if o == nil || v == nil || !v.Passed || o.Problem != nil || len(o.Replicas) < o.Want || o.Want == 0 {
 		return false
 	}
 	for _, r := range o.Replicas {
 		asked := slices.ContainsFunc(v.Replicas, func(c slipway.ReplicaCheck) bool { return c.Replica == r.Name })
-		if !asked || r.State != slipway.Ready || !r.Serving || r.Image != o.Desired || r.Release != o.Release {
+		if !asked || r.Since.After(v.At) || r.State != slipway.Ready || !r.Serving || r.Image != o.Desired || r.Release != o.Release {
 			return false
 		}
 	}

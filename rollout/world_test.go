@@ -139,6 +139,16 @@ func (w *world) wantServing(version int) {
 			w.Errorf("%s serves %s", r.Name, r.Model)
 		}
 	}
+	ids := map[slipway.ReleaseID]bool{}
+	for _, r := range rec.History {
+		if ids[r.ID] || r.ID == "" {
+			w.Errorf("two releases in the history are called %q", r.ID)
+		}
+		ids[r.ID] = true
+	}
+	for _, problem := range w.asker.misused {
+		w.Error(problem)
+	}
 	if version > 0 && !o.Settled(want) {
 		w.Errorf("version %d is not settled: %+v", version, o)
 	}
@@ -189,7 +199,7 @@ func (w *world) quarantined() []string {
 type asker struct {
 	mu      sync.Mutex
 	answers map[slipway.Digest][]answer
-	asked   int
+	misused []string                  // how it was asked for what cannot be verified yet
 	during  func(ctx context.Context) // called while it asks
 }
 
@@ -205,21 +215,23 @@ func (a *asker) tell(image slipway.Digest, answers ...answer) {
 	a.answers[image] = answers
 }
 
-func (a *asker) next(image slipway.Digest) answer {
+func (a *asker) next(o slipway.Observation, r slipway.Release) answer {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.asked++
-	list := a.answers[image]
+	if !o.Settled(r.Image.Digest) || o.Release != r.ID {
+		a.misused = append(a.misused, fmt.Sprintf("asked to verify %s, and the target shows %+v", r.Model, o))
+	}
+	list := a.answers[r.Image.Digest]
 	if len(list) == 0 {
 		return answer{}
 	}
-	a.answers[image] = list[1:]
+	a.answers[r.Image.Digest] = list[1:]
 	return list[0]
 }
 
 // Verify implements rollout.Verifier.
 func (a *asker) Verify(ctx context.Context, o slipway.Observation, r slipway.Release) slipway.Verdict {
-	next := a.next(r.Image.Digest)
+	next := a.next(o, r)
 	if a.during != nil {
 		a.during(ctx)
 	}
