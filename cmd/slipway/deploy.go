@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -55,9 +56,19 @@ func (cmd deployCommand) settings(p *program, c *cli) ([]settings, error) {
 		if err := errors.Join(all[i].needsTarget(), all[i].needsImage()); err != nil {
 			return nil, err
 		}
-		all[i].server = cmd.Server
+		if all[i].server, err = absolute(cmd.Server); err != nil {
+			return nil, err
+		}
 	}
 	return all, nil
+}
+
+// absolute makes a path good for processes with other working directories.
+func absolute(path string) (string, error) {
+	if path == "" {
+		return "", nil
+	}
+	return filepath.Abs(path)
 }
 
 func (cmd deployCommand) journey(p *program, s settings) (*journey, error) {
@@ -73,6 +84,10 @@ func (cmd deployCommand) journey(p *program, s settings) (*journey, error) {
 // when there is an error.
 func (j *journey) deploy(ctx context.Context) (rollout.Outcome, error) {
 	out, err := j.driver().Deploy(ctx, j.ask(j.prepare))
+	var left notPromoted
+	if errors.As(err, &left) {
+		return rollout.Outcome{Kind: rollout.Nothing, Release: *left.serving, Serving: left.serving, Message: left.Error()}, nil
+	}
 	j.settle(ctx, &out, err)
 	return out, err
 }

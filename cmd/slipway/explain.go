@@ -106,12 +106,10 @@ func explain(r slipway.Release, record slipway.Record) explanation {
 		e.Serving = record.Live.Model.String()
 	}
 	e.Why = orElse(strings.TrimPrefix(failureText(r.Failure), ": "), whyWithoutFailure(r))
-	if r.Failure != nil {
+	if r.Failure != nil && !strings.HasPrefix(r.Failure.Problem.Hint, "slipway explain") {
 		e.Fix = r.Failure.Problem.Hint
 	}
-	if e.Fix == "" {
-		e.Fix = mend(r, record)
-	}
+	e.Fix = orElse(e.Fix, mend(r, record))
 	return e
 }
 

@@ -128,6 +128,17 @@ func (j *journey) nothingPromoted(ctx context.Context, err error) error {
 		return err
 	}
 	head, reason := what(err)
-	j.story.warn("resolve", "%s%s; %s goes on serving", head, orNothing(": ", reason), record.Live.Model)
-	return ended{code: exitLive}
+	left := notPromoted{head + orNothing(": ", reason), record.Live}
+	j.story.warn("resolve", "%s", left)
+	return ended{code: exitLive, cause: left}
+}
+
+// notPromoted is that nothing is promoted while something serves: no failure.
+type notPromoted struct {
+	why     string
+	serving *slipway.Release
+}
+
+func (n notPromoted) Error() string {
+	return n.why + "; " + n.serving.Model.String() + " goes on serving"
 }

@@ -245,8 +245,11 @@ func (plan planResult) print(w io.Writer) {
 		{"way back", plan.WayBack},
 		{"replace", plural(plan.Replicas, "replica")},
 	}
-	if plan.Releases > 0 {
-		rows = append(rows, []string{"time", fmt.Sprintf("as the last %s: %s–%s", plural(plan.Releases, "release"), seconds(plan.Fastest), seconds(plan.Slowest))})
+	switch {
+	case plan.Releases == 1:
+		rows = append(rows, []string{"time", "about " + seconds(plan.Slowest) + ", as the last release"})
+	case plan.Releases > 1:
+		rows = append(rows, []string{"time", fmt.Sprintf("as the last %d releases: %s–%s", plan.Releases, seconds(plan.Fastest), seconds(plan.Slowest))})
 	}
 	table(w, rows)
 }

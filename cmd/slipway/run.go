@@ -103,7 +103,7 @@ func (p *program) fail(ctx context.Context, err error) int {
 		fmt.Fprintln(p.stderr, "interrupted")
 	case !errors.As(err, &e):
 		printError(p.stderr, err, p.getenv)
-	case e.cause != nil:
+	case e.cause != nil && e.code != exitLive:
 		printError(p.stderr, e.cause, p.getenv)
 	}
 	return code

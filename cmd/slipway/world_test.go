@@ -1,7 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"io"
+	"log"
 	"net"
 	"net/http/httptest"
 	"os"
@@ -45,7 +48,7 @@ func newWorld(dir, server string) (*world, error) {
 		return nil, err
 	}
 	w.later(func() { _ = models.Close() }) // nothing of it is needed any more
-	images := httptest.NewServer(registry.New())
+	images := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 	w.later(images.Close)
 	if w.client, err = mlflow.New(mlflow.Config{URI: uri}); err != nil {
 		return nil, err
@@ -122,3 +125,42 @@ var buildServer = func() func(t *testing.T) string {
 		return path
 	}
 }()
+
+// threeVersions is a world whose model registry has iris 1, promoted, iris 2
+// and iris 3.
+func threeVersions(t *testing.T) *world {
+	t.Helper()
+	w, err := newWorld(t.TempDir(), buildServer(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.close)
+	for _, dir := range []string{"iris-1", "iris-2", "iris-3"} {
+		if _, err := w.client.Register(t.Context(), "iris", w.vars["MODELS"]+"/"+dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.client.SetAlias(t.Context(), "iris", "champion", "1"); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+// slipway runs a command line in this process and returns its exit code and
+// all it said. wrap, which may be nil, gets hold of the ports before the target
+// is made of them and again afterwards, when they have one.
+func (w *world) slipway(ctx context.Context, wrap func(*ports), args ...string) (int, string) {
+	var out bytes.Buffer
+	p := &program{stdin: strings.NewReader(""), stdout: &out, stderr: &out, getenv: w.getenv}
+	p.connect = func(s settings) (*ports, error) {
+		if wrap == nil {
+			return p.wire(s)
+		}
+		to := p.wireRegistries(s)
+		wrap(to)
+		err := p.wireTarget(to, s)
+		wrap(to)
+		return to, err
+	}
+	return p.execute(ctx, args), out.String()
+}
