@@ -75,7 +75,7 @@ func (h historyResult) print(w io.Writer, now time.Time) {
 	fmt.Fprintln(w, orElse(h.Environment, h.Target))
 	rows := [][]string{{"when", "version", "how", "served", "by"}}
 	for _, e := range h.Releases {
-		rows = append(rows, []string{moment(e.Ended, now), e.versions(), e.how(), e.served(now), e.Actor})
+		rows = append(rows, []string{clock(e.Ended, now), e.versions(), e.how(), e.served(now), e.Actor})
 	}
 	table(w, rows)
 }

@@ -12,6 +12,9 @@ import (
 	"github.com/slipway-dev/slipway"
 )
 
+// narrow is how many columns of text a line needs to have its time beside it.
+const narrow = 40
+
 // redraw is how often the live line moves.
 const redraw = 80 * time.Millisecond
 
@@ -124,6 +127,9 @@ func (l *live) print(mark, step, text, took string) {
 	lines := strings.Split(text, "\n")
 	head := fmt.Sprintf("%-10s ", step)
 	room := l.width() - 4 - len(head)
+	if room < narrow {
+		took = ""
+	}
 	if took != "" {
 		room -= 10
 	}

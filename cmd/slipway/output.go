@@ -48,8 +48,8 @@ func table(w io.Writer, rows [][]string) {
 	}
 }
 
-// moment writes a time as people look for it: the hour today, the day before.
-func moment(t, now time.Time) string {
+// clock writes a time as people look for it: the hour today, the day before.
+func clock(t, now time.Time) string {
 	t, now = t.Local(), now.Local()
 	switch {
 	case t.IsZero():

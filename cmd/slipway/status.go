@@ -156,7 +156,7 @@ func (s statusResult) print(w io.Writer, now time.Time) {
 		rows = append(rows, []string{"on its way", s.Current.Model.String() + ", " + string(s.Current.Phase)})
 	}
 	if s.Hold != nil {
-		rows = append(rows, []string{"held", "by " + s.Hold.By + " since " + moment(s.Hold.At, now) + orNothing(": ", s.Hold.Reason)})
+		rows = append(rows, []string{"held", "by " + s.Hold.By + " since " + clock(s.Hold.At, now) + orNothing(": ", s.Hold.Reason)})
 	}
 	for _, q := range s.Quarantine {
 		rows = append(rows, []string{"quarantined", q.Model.String() + ", " + q.Reason})
@@ -171,7 +171,7 @@ func (s statusResult) serves(r slipway.Release, now time.Time) string {
 	case "":
 		return "nothing: " + r.Model.String() + " was live until the target was stopped"
 	case r.Image.Digest:
-		return r.Model.String() + ", since " + moment(s.Since, now) + " (" + lasted(now.Sub(s.Since)) + ")"
+		return r.Model.String() + ", since " + clock(s.Since, now) + " (" + lasted(now.Sub(s.Since)) + ")"
 	}
 	return s.Observed.Desired.Short() + ", which is not the last verified release, " + r.Model.String()
 }
