@@ -86,7 +86,10 @@ func (w *world) leave(version int, phase slipway.Phase) {
 	if phase == slipway.RollingBack {
 		w.asker.tell(image(version), wrongAnswer)
 	}
-	if !f.killed(func(d *rollout.Driver) { d.Deploy(w.Context(), w.ask()) }) {
+	if !f.killed(func(d *rollout.Driver) {
+		o, err := d.Deploy(w.Context(), w.ask())
+		w.Errorf("it was not killed: %s, %v", o.Kind, err)
+	}) {
 		w.Fatalf("a release of version %d never came to be %s", version, phase)
 	}
 	if got := w.record().Current; got == nil || got.Phase != phase {
@@ -339,12 +342,11 @@ func (s story) lockLostAt(w *world, n int) bool {
 		if n--; n == 0 {
 			point = p
 			w.journal.Die()
-			other, err := w.journal.Lock(w.Context(), slipway.Claim{Holder: "another run"})
-			if err != nil {
+			if _, err := w.journal.Lock(w.Context(), slipway.Claim{Holder: "another run"}); err != nil {
 				w.Error(err)
 			}
 			acts, before = len(w.target.Acts()), w.record().Revision
-			w.T.Cleanup(func() { other.Unlock(context.Background()) })
+
 		}
 	}
 	o, err := s.run(w.Context(), w, f.driver())

@@ -18,7 +18,8 @@ type Ask struct {
 	// Prepare makes the release of the version: validated, built and pushed.
 	// It is called without the lock, and again if another version was promoted
 	// meanwhile. In steps, where the release is made already and another
-	// cannot be, the error's code is Superseded and the release ends so.
+	// cannot be, it returns that release with an error whose code is
+	// Superseded, and so it ends.
 	Prepare func(context.Context, slipway.ModelVersion) (slipway.Release, error)
 
 	// WayBack returns an error if one could not go back to the release: its
@@ -86,7 +87,7 @@ func (d *Driver) deploy(ctx context.Context, ask Ask, inSteps bool) (Outcome, er
 	for range mostMoves {
 		release, err := ask.Prepare(ctx, version)
 		if slipway.CodeOf(err) == slipway.Superseded {
-			return superseded(overtaken, err), nil
+			return superseded(release, overtaken, err), nil
 		}
 		if err != nil {
 			return Outcome{Overtaken: overtaken}, err
@@ -106,8 +107,8 @@ func (d *Driver) deploy(ctx context.Context, ask Ask, inSteps bool) (Outcome, er
 	return Outcome{Overtaken: overtaken}, err
 }
 
-func superseded(overtaken []slipway.Release, err error) Outcome {
-	o := Outcome{Kind: Superseded, Overtaken: overtaken, Message: err.Error(), Hint: slipway.HintOf(err)}
+func superseded(release slipway.Release, overtaken []slipway.Release, err error) Outcome {
+	o := Outcome{Kind: Superseded, Release: release, Overtaken: overtaken, Message: err.Error(), Hint: slipway.HintOf(err)}
 	if n := len(overtaken); n > 0 {
 		o.Release = overtaken[n-1]
 	}
@@ -180,7 +181,7 @@ func (r *run) overtake(ctx context.Context, release slipway.Release) (slipway.Re
 		return release, err
 	}
 	r.rec.Current = &release
-	s := Seen{Now: time.Now(), Newer: true}
+	s := Seen{Now: time.Now().UTC(), Newer: true}
 	d := Next(release, s, r.config.Limits)
 	late := advance(release, d, s)
 	return late, r.enter(ctx, d, s)
@@ -232,7 +233,7 @@ func drifted(release slipway.Release, o slipway.Observation) string {
 
 // stamp makes the release one of this run's: pending, under its lock.
 func (r *run) stamp(release slipway.Release) (slipway.Release, error) {
-	now := time.Now()
+	now := time.Now().UTC()
 	if release.ID == "" || find(r.rec, release.ID) != nil {
 		id, err := slipway.NewReleaseID(now, rand.Reader)
 		if err != nil {

@@ -244,111 +244,120 @@ func TestTwentyPollsOfABadPromotion(t *testing.T) {
 }
 
 // Quarantined: not deployed again until another version is promoted, or --retry.
-func TestQuarantineEnds(t *testing.T) {
-	t.Parallel()
-	bad := func(w *world) {
-		w.deploy(1)
+
+// quarantineTwo has version 1 live and version 2 quarantined, though it would
+// work by now.
+func (w *world) quarantineTwo() {
+	w.Helper()
+	w.deploy(1)
+	w.target.Behave(image(2), slipwaytest.GoldenDiffers())
+	w.wantKind(w.deploy(2), rollout.RolledBack)
+	w.target.Behave(image(2), slipwaytest.Behaviour{})
+}
+
+func TestQuarantineEndsWithRetry(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.quarantineTwo()
+		ask := w.ask()
+		ask.Retry = true
+		o, err := w.driver().Deploy(w.Context(), ask)
+		if err != nil {
+			w.Fatal(err)
+		}
+		w.wantKind(o, rollout.Live)
+		if got := w.quarantined(); len(got) > 0 {
+			w.Errorf("quarantined %v", got)
+		}
+	})
+}
+
+func TestQuarantineOutlastsARetryThatFails(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.quarantineTwo()
 		w.target.Behave(image(2), slipwaytest.GoldenDiffers())
-		w.wantKind(w.deploy(2), rollout.RolledBack)
-		w.target.Behave(image(2), slipwaytest.Behaviour{})
-	}
-	t.Run("with --retry", func(t *testing.T) {
-		inBubble(t, func(w *world) {
-			bad(w)
-			ask := w.ask()
-			ask.Retry = true
-			o, err := w.driver().Deploy(w.Context(), ask)
-			if err != nil {
-				w.Fatal(err)
-			}
-			w.wantKind(o, rollout.Live)
-			if got := w.quarantined(); len(got) > 0 {
-				w.Errorf("quarantined %v", got)
-			}
-		})
+		ask := w.ask()
+		ask.Retry = true
+		if _, err := w.driver().Deploy(w.Context(), ask); err != nil {
+			w.Fatal(err)
+		}
+		w.wantKind(w.deploy(2), rollout.Quarantined)
+		if got := w.quarantined(); !slices.Equal(got, []string{"2"}) {
+			w.Errorf("quarantined %v", got)
+		}
 	})
-	t.Run("with --retry that fails again", func(t *testing.T) {
-		inBubble(t, func(w *world) {
-			bad(w)
-			w.target.Behave(image(2), slipwaytest.GoldenDiffers())
-			ask := w.ask()
-			ask.Retry = true
-			if _, err := w.driver().Deploy(w.Context(), ask); err != nil {
-				w.Fatal(err)
-			}
-			w.wantKind(w.deploy(2), rollout.Quarantined)
-			if got := w.quarantined(); !slices.Equal(got, []string{"2"}) {
-				w.Errorf("quarantined %v", got)
-			}
-		})
+}
+
+func TestQuarantineEndsWithRetryOfTheSameRelease(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.quarantineTwo()
+		ask := w.ask()
+		ask.Retry = true
+		ask.Prepare = func(context.Context, slipway.ModelVersion) (slipway.Release, error) {
+			h := w.record().History
+			return h[len(h)-1], nil
+		}
+		if o, err := w.driver().Deploy(w.Context(), ask); err != nil || o.Kind != rollout.Live {
+			w.Fatal(o, err)
+		}
+		w.wantServing(2)
 	})
-	t.Run("with --retry of the same release.json", func(t *testing.T) {
-		inBubble(t, func(w *world) {
-			bad(w)
-			ask := w.ask()
-			ask.Retry = true
-			ask.Prepare = func(context.Context, slipway.ModelVersion) (slipway.Release, error) {
-				h := w.record().History
-				return h[len(h)-1], nil
-			}
-			if o, err := w.driver().Deploy(w.Context(), ask); err != nil || o.Kind != rollout.Live {
-				w.Fatal(o, err)
-			}
-			w.wantServing(2)
-		})
+}
+
+func TestQuarantineEndsWhenAThirdVersionIsPromoted(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.quarantineTwo()
+		w.wantKind(w.deploy(3), rollout.Live)
+		w.wantKind(w.deploy(2), rollout.Live)
 	})
-	t.Run("when a third version is promoted", func(t *testing.T) {
-		inBubble(t, func(w *world) {
-			bad(w)
-			w.wantKind(w.deploy(3), rollout.Live)
-			w.wantKind(w.deploy(2), rollout.Live)
-		})
+}
+
+func TestQuarantineEndsWhenTheLiveVersionIsPromotedAgain(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.quarantineTwo()
+		w.wantKind(w.deploy(1), rollout.Nothing)
+		w.wantKind(w.deploy(2), rollout.Live)
 	})
-	t.Run("when the live version is promoted again", func(t *testing.T) {
-		inBubble(t, func(w *world) {
-			bad(w)
-			w.wantKind(w.deploy(1), rollout.Nothing)
-			w.wantKind(w.deploy(2), rollout.Live)
-		})
+}
+
+func TestQuarantineOutlastsAVersionThatIsOnlyNamed(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.quarantineTwo()
+		w.promote(3)
+		named := w.ask()
+		named.Promoted = false
+		if o, err := w.driver().Deploy(w.Context(), named); err != nil || o.Kind != rollout.Live {
+			w.Fatal(o.Kind, err)
+		}
+		w.wantKind(w.deploy(2), rollout.Quarantined)
 	})
-	t.Run("not when another is only named", func(t *testing.T) {
-		inBubble(t, func(w *world) {
-			bad(w)
-			w.promote(3)
-			named := w.ask()
-			named.Promoted = false
-			if o, err := w.driver().Deploy(w.Context(), named); err != nil || o.Kind != rollout.Live {
-				w.Fatal(o.Kind, err)
-			}
-			w.wantKind(w.deploy(2), rollout.Quarantined)
-		})
+}
+
+func TestQuarantineOutlastsNamingWhatServes(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.quarantineTwo()
+		w.promote(1)
+		named := w.ask()
+		named.Promoted = false
+		if o, err := w.driver().Deploy(w.Context(), named); err != nil || o.Kind != rollout.Nothing {
+			w.Fatal(o.Kind, err)
+		}
+		w.wantKind(w.deploy(2), rollout.Quarantined)
 	})
-	t.Run("not when what serves is named", func(t *testing.T) {
-		inBubble(t, func(w *world) {
-			bad(w)
-			w.promote(1)
-			named := w.ask()
-			named.Promoted = false
-			if o, err := w.driver().Deploy(w.Context(), named); err != nil || o.Kind != rollout.Nothing {
-				w.Fatal(o.Kind, err)
-			}
-			w.wantKind(w.deploy(2), rollout.Quarantined)
-		})
-	})
-	t.Run("not by being interrupted", func(t *testing.T) {
-		inBubble(t, func(w *world) {
-			w.deploy(1)
-			ctx, cancel := context.WithCancelCause(w.Context())
-			w.asker.during = func(context.Context) { cancel(errors.New("SIGINT")); w.asker.during = nil }
-			w.promote(2)
-			o, err := w.driver().Deploy(ctx, w.ask())
-			if err != nil || !o.Interrupted {
-				w.Fatal(o, err)
-			}
-			w.wantKind(o, rollout.RolledBack)
-			w.wantServing(1)
-			w.wantKind(w.deploy(2), rollout.Live)
-		})
+}
+
+func TestAnInterruptedVersionIsNotQuarantined(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.deploy(1)
+		ctx, cancel := context.WithCancelCause(w.Context())
+		w.asker.during = func(context.Context) { cancel(errors.New("SIGINT")); w.asker.during = nil }
+		w.promote(2)
+		o, err := w.driver().Deploy(ctx, w.ask())
+		if err != nil || !o.Interrupted {
+			w.Fatal(o, err)
+		}
+		w.wantKind(o, rollout.RolledBack)
+		w.wantServing(1)
+		w.wantKind(w.deploy(2), rollout.Live)
 	})
 }
 

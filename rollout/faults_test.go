@@ -349,125 +349,127 @@ func TestATargetThatKnowsANewerFence(t *testing.T) {
 
 // What hangs is cut: by the phase's deadline, and five seconds after an
 // interruption.
-func TestCallsThatHang(t *testing.T) {
-	t.Parallel()
-	hang := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
-	interrupt := func(w *world, after time.Duration) context.Context {
-		ctx, cancel := context.WithCancelCause(w.Context())
-		time.AfterFunc(after, func() { cancel(errInterrupt) })
-		return ctx
+
+func hang(ctx context.Context) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// hangs makes every action for the version hang.
+func (b *bent) hangs(n int) *bent {
+	b.act = func(ctx context.Context, a slipway.Action) (error, bool) {
+		if a.Release.Model == version(n) {
+			return hang(ctx), true
+		}
+		return nil, false
 	}
-	t.Run("looking, while rolling out", func(t *testing.T) {
-		inBubble(t, func(w *world) {
-			w.deploy(1)
-			looks := 0
-			b := &bent{world: w, observe: func(ctx context.Context, o slipway.Observation) (slipway.Observation, error) {
-				if looks++; stored(w.record()) == string(slipway.RollingOut) && looks%4 != 0 {
-					return o, hang(ctx)
-				}
-				return o, nil
-			}}
-			o, err := b.deployBent(w.Context())
-			if err != nil {
-				w.Fatal(err)
+	return b
+}
+
+func (w *world) interruptAfter(d time.Duration) context.Context {
+	ctx, cancel := context.WithCancelCause(w.Context())
+	time.AfterFunc(d, func() { cancel(errInterrupt) })
+	return ctx
+}
+
+func TestALookThatHangs(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.deploy(1)
+		looks := 0
+		b := &bent{world: w, observe: func(ctx context.Context, o slipway.Observation) (slipway.Observation, error) {
+			if looks++; stored(w.record()) == string(slipway.RollingOut) && looks%4 != 0 {
+				return o, hang(ctx)
 			}
-			w.wantKind(o, rollout.Live)
-		})
+			return o, nil
+		}}
+		o, err := b.deployBent(w.Context())
+		if err != nil {
+			w.Fatal(err)
+		}
+		w.wantKind(o, rollout.Live)
 	})
-	t.Run("acting, while rolling out", func(t *testing.T) {
-		inBubble(t, func(w *world) {
-			w.deploy(1)
-			b := &bent{world: w, act: func(ctx context.Context, a slipway.Action) (error, bool) {
-				if a.Release.Model == version(2) {
-					return hang(ctx), true
-				}
-				return nil, false
-			}}
-			o, err := b.deployBent(w.Context())
-			if err != nil {
-				w.Fatal(err)
-			}
-			w.wantKind(o, rollout.RolledBack)
-			w.wantServing(1)
-		})
+}
+
+func TestAnActionThatHangs(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.deploy(1)
+		b := (&bent{world: w}).hangs(2)
+		o, err := b.deployBent(w.Context())
+		if err != nil {
+			w.Fatal(err)
+		}
+		w.wantKind(o, rollout.RolledBack)
+		w.wantServing(1)
 	})
-	t.Run("acting, interrupted", func(t *testing.T) {
-		inBubble(t, func(w *world) {
-			w.deploy(1)
-			b := &bent{world: w, act: func(ctx context.Context, a slipway.Action) (error, bool) {
-				if a.Release.Model == version(2) {
-					return hang(ctx), true
-				}
-				return nil, false
-			}}
-			start := time.Now()
-			o, err := b.deployBent(interrupt(w, time.Minute))
-			if err != nil || !o.Interrupted || time.Since(start) > time.Minute+time.Second {
-				w.Errorf("after %s: %+v, %v", time.Since(start), o, err)
-			}
-			w.wantKind(o, rollout.RolledBack)
-			w.wantServing(1)
-		})
+}
+
+func TestAnActionThatHangsInterrupted(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.deploy(1)
+		b := (&bent{world: w}).hangs(2)
+		start := time.Now()
+		o, err := b.deployBent(w.interruptAfter(time.Minute))
+		if err != nil || !o.Interrupted || time.Since(start) > time.Minute+time.Second {
+			w.Errorf("after %s: %+v, %v", time.Since(start), o, err)
+		}
+		w.wantKind(o, rollout.RolledBack)
+		w.wantServing(1)
 	})
-	t.Run("everything, interrupted", func(t *testing.T) {
-		inBubble(t, func(w *world) {
-			w.deploy(1)
-			w.asker.tell(image(2), answer{hangs: true})
-			b := &bent{world: w, act: func(ctx context.Context, a slipway.Action) (error, bool) {
-				if a.Release.Model == version(1) {
-					return hang(ctx), true
-				}
-				return nil, false
-			}}
-			start := time.Now()
-			o, err := b.deployBent(interrupt(w, 20*time.Second))
-			if err == nil || !o.Interrupted || time.Since(start) != 25*time.Second {
-				w.Errorf("after %s: %+v, %v", time.Since(start), o, err)
-			}
-			w.wantKind(o, rollout.Unfinished)
-			if o.Hint != "slipway recover local://127.0.0.1:8000" || !strings.Contains(o.Message, o.Hint) {
-				w.Errorf("it does not print the command that goes on: %q, %q", o.Message, o.Hint)
-			}
-			if o, err = w.driver().Recover(w.Context()); err != nil {
-				w.Fatal(err)
-			}
-			w.wantKind(o, rollout.RolledBack)
-			w.wantServing(1)
-		})
+}
+
+func TestEverythingHangsInterrupted(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.deploy(1)
+		w.asker.tell(image(2), answer{hangs: true})
+		b := (&bent{world: w}).hangs(1)
+		start := time.Now()
+		o, err := b.deployBent(w.interruptAfter(20 * time.Second))
+		if err == nil || !o.Interrupted || time.Since(start) != 25*time.Second {
+			w.Errorf("after %s: %+v, %v", time.Since(start), o, err)
+		}
+		w.wantKind(o, rollout.Unfinished)
+		if o.Hint != "slipway recover local://127.0.0.1:8000" || !strings.Contains(o.Message, o.Hint) {
+			w.Errorf("it does not print the command that goes on: %q, %q", o.Message, o.Hint)
+		}
+		if o, err = w.driver().Recover(w.Context()); err != nil {
+			w.Fatal(err)
+		}
+		w.wantKind(o, rollout.RolledBack)
+		w.wantServing(1)
 	})
-	t.Run("waiting for the lock, interrupted", func(t *testing.T) {
-		inBubble(t, func(w *world) {
-			w.deploy(1)
-			lock, err := w.journal.Lock(w.Context(), slipway.Claim{Holder: "github run 812"})
-			if err != nil {
-				w.Fatal(err)
-			}
-			defer lock.Unlock(w.Context())
-			w.promote(2)
-			o, err := w.driver().Deploy(interrupt(w, time.Hour), w.ask())
-			if !errors.Is(err, errInterrupt) || !o.Interrupted {
-				w.Errorf("%+v, %v", o, err)
-			}
-			w.wantKind(o, rollout.Failed)
-			told := slices.ContainsFunc(w.events, func(e slipway.Event) bool { return strings.Contains(e.Message, "github run 812") })
-			if !told {
-				w.Error("nobody was told whom it waits for")
-			}
-		})
+}
+
+func TestWaitingForTheLockInterrupted(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.deploy(1)
+		if _, err := w.journal.Lock(w.Context(), slipway.Claim{Holder: "github run 812"}); err != nil {
+			w.Fatal(err)
+		}
+		w.promote(2)
+		o, err := w.driver().Deploy(w.interruptAfter(time.Hour), w.ask())
+		if !errors.Is(err, errInterrupt) || !o.Interrupted {
+			w.Errorf("%+v, %v", o, err)
+		}
+		w.wantKind(o, rollout.Failed)
+		told := slices.ContainsFunc(w.events, func(e slipway.Event) bool { return strings.Contains(e.Message, "github run 812") })
+		if !told {
+			w.Error("nobody was told whom it waits for")
+		}
 	})
-	t.Run("the lock is lost while the verifier hangs", func(t *testing.T) {
-		inBubble(t, func(w *world) {
-			w.deploy(1)
-			w.asker.tell(image(2), answer{hangs: true})
-			time.AfterFunc(10*time.Second, w.journal.Die)
-			w.promote(2)
-			start := time.Now()
-			o, err := w.driver().Deploy(w.Context(), w.ask())
-			if slipway.CodeOf(err) != slipway.Conflict || time.Since(start) > 11*time.Second {
-				w.Errorf("after %s: %v", time.Since(start), err)
-			}
-			w.wantKind(o, rollout.Unfinished)
-		})
+}
+
+func TestTheLockIsLostWhileTheVerifierHangs(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.deploy(1)
+		w.asker.tell(image(2), answer{hangs: true})
+		time.AfterFunc(10*time.Second, w.journal.Die)
+		w.promote(2)
+		start := time.Now()
+		o, err := w.driver().Deploy(w.Context(), w.ask())
+		if slipway.CodeOf(err) != slipway.Conflict || time.Since(start) > 11*time.Second {
+			w.Errorf("after %s: %v", time.Since(start), err)
+		}
+		w.wantKind(o, rollout.Unfinished)
 	})
 }
 

@@ -11,7 +11,7 @@ import (
 // Hold freezes the target: from now on releases answer Held, until Resume. A
 // release that is on its way ends first.
 func (d *Driver) Hold(ctx context.Context, by, reason string) (Outcome, error) {
-	return d.closing(ctx)(d.setHold(ctx, &slipway.Hold{By: by, Reason: reason, At: time.Now()}))
+	return d.closing(ctx)(d.setHold(ctx, &slipway.Hold{By: by, Reason: reason, At: time.Now().UTC()}))
 }
 
 // Resume ends a hold.

@@ -142,7 +142,7 @@ func (r *run) see(ctx context.Context, release slipway.Release) Seen {
 }
 
 func (r *run) hear(ctx context.Context, s *Seen) {
-	s.Now, s.LockLost, s.Stop = time.Now(), r.lost(), r.stop
+	s.Now, s.LockLost, s.Stop = time.Now().UTC(), r.lost(), r.stop
 	if s.Stop == nil && ctx.Err() != nil {
 		s.Stop = interrupted(context.Cause(ctx))
 	}

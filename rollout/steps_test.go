@@ -131,11 +131,9 @@ func TestStepsGoOnWhereTheOneBeforeEnded(t *testing.T) {
 func TestVerifyOfATargetThatIsAnotherRuns(t *testing.T) {
 	inBubble(t, func(w *world) {
 		r := w.rollOut()
-		lock, err := w.journal.Lock(w.Context(), slipway.Claim{Holder: "another run"})
-		if err != nil {
+		if _, err := w.journal.Lock(w.Context(), slipway.Claim{Holder: "another run"}); err != nil {
 			w.Fatal(err)
 		}
-		defer lock.Unlock(w.Context())
 		acts := len(w.target.Acts())
 		w.wantKind(w.verify(r), rollout.Superseded)
 		if len(w.target.Acts()) != acts {

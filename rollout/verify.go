@@ -65,7 +65,7 @@ func (r *run) finish(ctx context.Context, stop *slipway.Problem) (*slipway.Relea
 	release := *r.rec.Current
 	release.Fence = r.lock.Fence()
 	if !release.Phase.Ended() {
-		release.Deadline = time.Now().Add(r.config.Limits.of(release.Phase, release))
+		release.Deadline = time.Now().UTC().Add(r.config.Limits.of(release.Phase, release))
 	}
 	rec := r.rec
 	rec.Current = &release
