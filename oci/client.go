@@ -130,11 +130,36 @@ func (c *Client) open(ctx context.Context, repo name.Repository, access string, 
 // parseRepository reads HOST[:PORT]/PATH.
 func parseRepository(s string) (name.Repository, error) {
 	repo, err := name.NewRepository(s)
+	if err == nil {
+		err = checkPath(repo)
+	}
 	if err != nil {
 		return repo, &slipway.Error{Op: "reading the image's name", Code: slipway.Invalid, Message: fmt.Sprintf("%.200q is no repository", s), Err: err,
 			Hint: "write HOST/NAME in lower case and without a tag, like myregistry.azurecr.io/models/iris"}
 	}
 	return repo, nil
+}
+
+// checkPath refuses a path that means another one in an address.
+func checkPath(repo name.Repository) error {
+	for part := range strings.SplitSeq(repo.RepositoryStr(), "/") {
+		if part == "." || part == ".." {
+			return fmt.Errorf("a part of its path is %q", part)
+		}
+	}
+	return nil
+}
+
+// parseReference reads HOST/PATH:TAG or HOST/PATH@DIGEST.
+func parseReference(op, s string) (name.Reference, error) {
+	r, err := name.ParseReference(s)
+	if err == nil {
+		err = checkPath(r.Context())
+	}
+	if err != nil {
+		return nil, &slipway.Error{Op: op, Code: slipway.Invalid, Err: err, Hint: "write HOST/NAME:TAG or HOST/NAME@DIGEST"}
+	}
+	return r, nil
 }
 
 // url returns the address of something in the repository. The transport turns

@@ -91,6 +91,10 @@ func failure(op string, repo name.Repository, err error) error {
 	if err == nil || errors.As(err, &known) || errors.Is(err, context.Canceled) {
 		return err
 	}
+	var certificate *tls.CertificateVerificationError
+	if errors.As(err, &certificate) {
+		return wireFailure(op, repo.RegistryStr(), certificate)
+	}
 	var theirs *transport.Error
 	if errors.As(err, &theirs) {
 		err = fromTransport(theirs)

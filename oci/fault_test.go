@@ -2,6 +2,7 @@ package oci_test
 
 import (
 	"bytes"
+	"crypto/rand"
 	"fmt"
 	"io"
 	"net/http"
@@ -19,6 +20,7 @@ import (
 type front struct {
 	next http.Handler
 	host string // HOST:PORT
+	name string // of its own, for repositories
 
 	mu    sync.Mutex
 	rules []*rule
@@ -42,7 +44,7 @@ type rule struct {
 
 func newFront(t testing.TB, next http.Handler, rules ...*rule) *front {
 	t.Helper()
-	f := &front{next: next, rules: rules}
+	f := &front{next: next, rules: rules, name: strings.ToLower(rand.Text()[:12])}
 	server := httptest.NewServer(f)
 	t.Cleanup(server.Close)
 	f.host = strings.TrimPrefix(server.URL, "http://")

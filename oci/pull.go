@@ -26,9 +26,9 @@ func (c *Client) Base(ctx context.Context, ref, platform string) (v1.Image, erro
 		return nil, nil
 	}
 	op := "reading the base " + ref
-	r, err := name.ParseReference(ref)
+	r, err := parseReference(op, ref)
 	if err != nil {
-		return nil, &slipway.Error{Op: op, Code: slipway.Invalid, Err: err, Hint: "write HOST/NAME:TAG, or scratch"}
+		return nil, err
 	}
 	p, err := v1.ParsePlatform(platform)
 	if err != nil {
@@ -48,9 +48,9 @@ func (c *Client) Base(ctx context.Context, ref, platform string) (v1.Image, erro
 // Resolve returns the image a tag or digest names, without its size.
 func (c *Client) Resolve(ctx context.Context, ref string) (slipway.Image, error) {
 	op := "looking up " + ref
-	r, err := name.ParseReference(ref)
+	r, err := parseReference(op, ref)
 	if err != nil {
-		return slipway.Image{}, &slipway.Error{Op: op, Code: slipway.Invalid, Err: err, Hint: "write HOST/NAME:TAG or HOST/NAME@DIGEST"}
+		return slipway.Image{}, err
 	}
 	s, err := c.open(ctx, r.Context(), transport.PullScope)
 	if err != nil {

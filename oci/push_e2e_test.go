@@ -8,9 +8,14 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"path/filepath"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/authn"
+
+	"github.com/slipway-dev/slipway"
 	"github.com/slipway-dev/slipway/e2e"
+	"github.com/slipway-dev/slipway/oci"
 )
 
 // TestImageRegistryReal runs the suite against github.com/distribution/distribution.
@@ -25,4 +30,40 @@ func TestImageRegistryReal(t *testing.T) {
 		ErrorLog: log.New(io.Discard, "", 0), // the suite breaks connections
 	}
 	suite(t, func() http.Handler { return proxy })
+}
+
+// TestPasswordReal pushes to an image registry that asks for Basic credentials.
+func TestPasswordReal(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "htpasswd")
+	write(t, file, "user:$2a$05$Bd7lAyW6HhWEhsaJYgI3letjHMA4WbBhn0A4IoVVP3siAcUn.xC9a\n", 0o600) // "secret"
+	host := e2e.StartImageRegistry(t, "-htpasswd", file)
+	files := map[string]string{"MLmodel": "x"}
+	img := image(t, files)
+	for _, test := range []struct {
+		name     string
+		keychain authn.Keychain
+		code     slipway.Code
+	}{
+		{"none", nil, slipway.Unauthorized},
+		{"wrong", fixed{"user", "guess"}, slipway.Unauthorized},
+		{"right", fixed{"user", "secret"}, ""},
+	} {
+		c := quick(oci.Config{Keychain: test.keychain})
+		p, err := c.Push(t.Context(), host+"/password", img, nil, nil)
+		if slipway.CodeOf(err) != test.code {
+			t.Errorf("%s credentials: %v, want code %q", test.name, err, test.code)
+		}
+		if err == nil {
+			wantUnpacked(t, c, p.Image, files)
+		}
+	}
+}
+
+// TestReadOnlyReal pushes to an image registry in maintenance.
+func TestReadOnlyReal(t *testing.T) {
+	t.Parallel()
+	host := e2e.StartImageRegistry(t, "-read-only")
+	_, err := quick(oci.Config{}).Push(t.Context(), host+"/x", image(t, map[string]string{"MLmodel": "x"}), nil, nil)
+	wantCode(t, err, slipway.Unauthorized, "read-only")
 }

@@ -26,11 +26,15 @@ const emptyType types.MediaType = "application/vnd.oci.empty.v1+json"
 // bytes every time. problem is why the image registry refused it.
 func (s *session) refer(ctx context.Context, c *cargo) (digest slipway.Digest, problem, err error) {
 	const op = "attaching the referrer"
+	annotations, err := ownAnnotations(c.top().raw)
+	if err != nil || len(annotations) == 0 { // the image is not ours
+		return "", nil, failure(op, s.repo, err)
+	}
 	content, err := ownManifest(c.images[0])
 	if err != nil || content == nil {
 		return "", nil, failure(op, s.repo, err)
 	}
-	m, blobs, annotations, err := buildReferrer(c, content)
+	m, blobs, err := buildReferrer(c.top().descriptor(), content, annotations)
 	if err != nil {
 		return "", nil, failure(op, s.repo, err)
 	}
@@ -63,29 +67,24 @@ func ownManifest(img v1.Image) ([]byte, error) {
 
 // buildReferrer makes a manifest that points at the image (OCI image
 // specification 1.1, "Guidelines for Artifact Usage").
-func buildReferrer(c *cargo, content []byte) (manifest, []*blob, map[string]string, error) {
+func buildReferrer(subject v1.Descriptor, content []byte, annotations map[string]string) (manifest, []*blob, error) {
 	config, configBlob, err := inline([]byte("{}"), emptyType)
 	if err != nil {
-		return manifest{}, nil, nil, err
+		return manifest{}, nil, err
 	}
 	layer, layerBlob, err := inline(content, ReferrerType)
 	if err != nil {
-		return manifest{}, nil, nil, err
+		return manifest{}, nil, err
 	}
-	annotations, err := ownAnnotations(c.top().raw)
-	if err != nil {
-		return manifest{}, nil, nil, err
-	}
-	subject := c.top().descriptor()
 	raw, err := json.Marshal(v1.Manifest{
 		SchemaVersion: 2, MediaType: types.OCIManifestSchema1, ArtifactType: ReferrerType,
 		Config: config, Layers: []v1.Descriptor{layer}, Subject: &subject, Annotations: annotations,
 	})
 	if err != nil {
-		return manifest{}, nil, nil, err
+		return manifest{}, nil, err
 	}
 	digest, _, err := v1.SHA256(bytes.NewReader(raw))
-	return manifest{raw, types.OCIManifestSchema1, digest}, []*blob{configBlob, layerBlob}, annotations, err
+	return manifest{raw, types.OCIManifestSchema1, digest}, []*blob{configBlob, layerBlob}, err
 }
 
 // ownAnnotations returns the annotations of Slipway's own.

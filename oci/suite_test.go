@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -54,10 +53,7 @@ type suiteCase struct {
 }
 
 // repository returns a name that no other test uses.
-func (f *front) repository(t testing.TB) string {
-	sum := sha256.Sum256([]byte(t.Name()))
-	return f.host + "/suite/" + hex.EncodeToString(sum[:6])
-}
+func (f *front) repository() string { return f.host + "/suite/" + f.name }
 
 // image packs a model of the given files.
 func image(t testing.TB, files map[string]string, change ...func(*pack.Config)) v1.Image {
@@ -148,8 +144,8 @@ var pushCases = []suiteCase{
 		files := map[string]string{"MLmodel": "x", "data/weights": noise(t, 10_000)}
 		img := image(t, files)
 		c := quick(oci.Config{})
-		first := push(t, c, f.repository(t), img, "3", "champion")
-		again := push(t, c, f.repository(t), img, "3", "champion")
+		first := push(t, c, f.repository(), img, "3", "champion")
+		again := push(t, c, f.repository(), img, "3", "champion")
 		digest, _ := img.Digest()
 		if string(first.Image.Digest) != digest.String() || first.Image.Ref() != again.Image.Ref() {
 			t.Errorf("pushed %s and %s, want %s", first.Image.Ref(), again.Image.Ref(), digest)
@@ -178,11 +174,11 @@ var pushCases = []suiteCase{
 			if err != nil {
 				t.Fatal(err)
 			}
-			plan, err := c.Plan(t.Context(), f.repository(t), img)
+			plan, err := c.Plan(t.Context(), f.repository(), img)
 			if err != nil {
 				t.Fatal(err)
 			}
-			p := push(t, c, f.repository(t), img)
+			p := push(t, c, f.repository(), img)
 			if want := 3 - i; p.UploadedLayers != want || plan.UploadedLayers != want || plan.UploadedBytes != p.UploadedBytes {
 				t.Errorf("version %s: uploaded %d layers, planned %d, want %d", model, p.UploadedLayers, plan.UploadedLayers, want)
 			}
@@ -204,7 +200,7 @@ var pushCases = []suiteCase{
 			t.Fatal(err)
 		}
 		c := quick(oci.Config{})
-		p := push(t, c, f.repository(t), index, "3")
+		p := push(t, c, f.repository(), index, "3")
 		if diff := cmp.Diff([]string{"linux/amd64", "linux/arm64"}, p.Image.Platforms); diff != "" || p.UploadedLayers != 4 {
 			t.Errorf("uploaded %d layers, want 4; platforms: %s", p.UploadedLayers, diff)
 		}
@@ -224,7 +220,7 @@ var pushCases = []suiteCase{
 		f := newFront(t, registry)
 		files := map[string]string{"weights": noise(t, 300_000)}
 		c := quick(oci.Config{Chunk: 64 << 10})
-		p := push(t, c, f.repository(t), image(t, files))
+		p := push(t, c, f.repository(), image(t, files))
 		patches := f.requests("PATCH", "/uploads/")
 		if len(patches) != 5 || patches[0].contentRange != "0-65535" || patches[1].contentRange != "65536-131071" {
 			t.Errorf("patches: %+v", patches)
@@ -234,7 +230,7 @@ var pushCases = []suiteCase{
 	{"the least chunk is honoured", func(t *testing.T, registry http.Handler) {
 		f := newFront(t, registry, &rule{method: "POST", part: "/uploads/", do: setHeader("OCI-Chunk-Min-Length", "100000")})
 		c := quick(oci.Config{Chunk: 64 << 10})
-		push(t, c, f.repository(t), image(t, map[string]string{"weights": noise(t, 300_000)}))
+		push(t, c, f.repository(), image(t, map[string]string{"weights": noise(t, 300_000)}))
 		patches := f.requests("PATCH", "/uploads/")
 		if len(patches) < 2 || patches[0].sent != 100_000 {
 			t.Errorf("patches: %+v", patches)
@@ -247,7 +243,7 @@ var pushCases = []suiteCase{
 			}
 		})
 		f := newFront(t, registry, &rule{method: "POST", part: "/uploads/", do: relative}, &rule{method: "PATCH", part: "/uploads/", do: relative})
-		push(t, quick(oci.Config{Chunk: 64 << 10}), f.repository(t), image(t, map[string]string{"weights": noise(t, 100_000)}))
+		push(t, quick(oci.Config{Chunk: 64 << 10}), f.repository(), image(t, map[string]string{"weights": noise(t, 100_000)}))
 	}},
 	{"an absolute location", func(t *testing.T, registry http.Handler) {
 		var f *front
@@ -257,7 +253,7 @@ var pushCases = []suiteCase{
 			}
 		})
 		f = newFront(t, registry, &rule{method: "POST", part: "/uploads/", do: absolute}, &rule{method: "PATCH", part: "/uploads/", do: absolute})
-		push(t, quick(oci.Config{Chunk: 64 << 10}), f.repository(t), image(t, map[string]string{"weights": noise(t, 100_000)}))
+		push(t, quick(oci.Config{Chunk: 64 << 10}), f.repository(), image(t, map[string]string{"weights": noise(t, 100_000)}))
 	}},
 	{"a base on the same host is not uploaded again", func(t *testing.T, registry http.Handler) {
 		f := newFront(t, registry)
@@ -275,13 +271,13 @@ var pushCases = []suiteCase{
 			base = withPlatform(t, base)
 			platform = "linux/amd64"
 		}
-		push(t, c, f.repository(t)+"-base", base, "1")
-		pulled, err := c.Base(t.Context(), f.repository(t)+"-base:1", platform)
+		push(t, c, f.repository()+"-base", base, "1")
+		pulled, err := c.Base(t.Context(), f.repository()+"-base:1", platform)
 		if err != nil {
 			t.Fatal(err)
 		}
 		files := map[string]string{"MLmodel": "x"}
-		p := push(t, c, f.repository(t), image(t, files, func(c *pack.Config) { c.Base = pulled }))
+		p := push(t, c, f.repository(), image(t, files, func(c *pack.Config) { c.Base = pulled }))
 		if p.Layers != 5 || p.UploadedLayers != 3 {
 			t.Errorf("%d layers, uploaded %d, want 5 and 3", p.Layers, p.UploadedLayers)
 		}
@@ -294,15 +290,15 @@ var pushCases = []suiteCase{
 		if err != nil {
 			t.Fatal(err)
 		}
-		push(t, c, from.repository(t)+"-base", withPlatform(t, base), "1")
-		pulled, err := c.Base(t.Context(), from.repository(t)+"-base:1", "linux/amd64")
+		push(t, c, from.repository()+"-base", withPlatform(t, base), "1")
+		pulled, err := c.Base(t.Context(), from.repository()+"-base:1", "linux/amd64")
 		if err != nil {
 			t.Fatal(err)
 		}
 		// Two names of one image registry would share their blobs in process.
 		to.add(&rule{method: "HEAD", part: "/blobs/", times: 5, do: answer(404, "")})
 		to.add(&rule{method: "PATCH", part: "/uploads/", skip: 1, times: 1, do: breakAfter(1000)})
-		p := push(t, c, to.repository(t), image(t, map[string]string{"MLmodel": "x"}, func(c *pack.Config) { c.Base = pulled }))
+		p := push(t, c, to.repository(), image(t, map[string]string{"MLmodel": "x"}, func(c *pack.Config) { c.Base = pulled }))
 		if p.UploadedLayers != 4 {
 			t.Errorf("uploaded %d layers, want 4", p.UploadedLayers)
 		}
@@ -313,7 +309,7 @@ var pushCases = []suiteCase{
 	{"progress ends at the total", func(t *testing.T, registry http.Handler) {
 		f := newFront(t, registry, &rule{method: "PATCH", part: "/uploads/", times: 1, skip: 1, do: breakAfter(1000)})
 		var done, total int64
-		p, err := quick(oci.Config{Chunk: 64 << 10}).Push(t.Context(), f.repository(t), image(t, map[string]string{"w": noise(t, 300_000)}), nil,
+		p, err := quick(oci.Config{Chunk: 64 << 10}).Push(t.Context(), f.repository(), image(t, map[string]string{"w": noise(t, 300_000)}), nil,
 			func(d, n int64) { done, total = d, n })
 		if err != nil {
 			t.Fatal(err)
@@ -326,8 +322,8 @@ var pushCases = []suiteCase{
 		f := newFront(t, registry)
 		c := quick(oci.Config{})
 		img := image(t, map[string]string{"MLmodel": "x"})
-		p := push(t, c, f.repository(t), img)
-		if again := push(t, c, f.repository(t), img); again.Referrer != p.Referrer || p.Referrer == "" {
+		p := push(t, c, f.repository(), img)
+		if again := push(t, c, f.repository(), img); again.Referrer != p.Referrer || p.Referrer == "" {
 			t.Errorf("referrers %q and %q", p.Referrer, again.Referrer)
 		}
 		index := getReferrers(t, p.Image)
@@ -349,7 +345,7 @@ var pushCases = []suiteCase{
 		var group sync.WaitGroup
 		for range 4 {
 			group.Go(func() {
-				if _, err := c.Push(t.Context(), f.repository(t), img, []string{"1"}, nil); err != nil {
+				if _, err := c.Push(t.Context(), f.repository(), img, []string{"1"}, nil); err != nil {
 					t.Error(err)
 				}
 			})
@@ -359,18 +355,18 @@ var pushCases = []suiteCase{
 	{"tags", func(t *testing.T, registry http.Handler) {
 		f := newFront(t, registry)
 		c := quick(oci.Config{})
-		if tags, err := c.Tags(t.Context(), f.repository(t)); err != nil || len(tags) != 0 {
+		if tags, err := c.Tags(t.Context(), f.repository()); err != nil || len(tags) != 0 {
 			t.Errorf("tags of a repository that does not exist: %v, %v", tags, err)
 		}
-		p := push(t, c, f.repository(t), image(t, map[string]string{"MLmodel": "x"}), "3")
+		p := push(t, c, f.repository(), image(t, map[string]string{"MLmodel": "x"}), "3")
 		if err := c.Tag(t.Context(), p.Image, "champion"); err != nil {
 			t.Fatal(err)
 		}
-		tags, err := c.Tags(t.Context(), f.repository(t))
+		tags, err := c.Tags(t.Context(), f.repository())
 		if diff := cmp.Diff([]string{"3", "champion"}, tags); diff != "" || err != nil {
 			t.Errorf("tags: %v %s", err, diff)
 		}
-		got, err := c.Resolve(t.Context(), f.repository(t)+":champion")
+		got, err := c.Resolve(t.Context(), f.repository()+":champion")
 		if err != nil || got.Digest != p.Image.Digest {
 			t.Errorf("resolved %+v, %v", got, err)
 		}
@@ -425,7 +421,7 @@ func faultCases() []suiteCase {
 			f := newFront(t, registry, &rule{method: "PATCH", part: "/uploads/", times: 1, skip: 1, do: breakAfter(100_000)})
 			files := map[string]string{"weights": noise(t, size)}
 			c := quick(oci.Config{Chunk: chunk})
-			p := push(t, c, f.repository(t), image(t, files))
+			p := push(t, c, f.repository(), image(t, files))
 			var sent int64
 			for _, r := range f.requests("PATCH", "/uploads/") {
 				sent += r.sent
@@ -439,14 +435,14 @@ func faultCases() []suiteCase {
 			f := newFront(t, registry, &rule{method: "PATCH", part: "/uploads/", times: 1, skip: 1, do: answer(404, `{"errors":[{"code":"BLOB_UPLOAD_UNKNOWN"}]}`)})
 			files := map[string]string{"weights": noise(t, 300_000)}
 			c := quick(oci.Config{Chunk: 64 << 10})
-			wantUnpacked(t, c, push(t, c, f.repository(t), image(t, files)).Image, files)
+			wantUnpacked(t, c, push(t, c, f.repository(), image(t, files)).Image, files)
 		}},
 		{"a token that expires in the middle", func(t *testing.T, registry http.Handler) {
 			g := &guard{next: registry, life: 7}
 			f := newFront(t, g)
 			files := map[string]string{"weights": noise(t, 600_000)}
 			c := quick(oci.Config{Chunk: 64 << 10, Jobs: 1, Keychain: fixed{"user", "secret"}})
-			p := push(t, c, f.repository(t), image(t, files))
+			p := push(t, c, f.repository(), image(t, files))
 			if g.minted < 3 || g.basic[0] != "user:secret" {
 				t.Errorf("minted %d tokens for %q", g.minted, g.basic)
 			}
@@ -461,19 +457,19 @@ func faultCases() []suiteCase {
 				next.ServeHTTP(w, r)
 			}
 			f := newFront(t, registry, &rule{method: "PATCH", part: "/uploads/", do: limit}, &rule{method: "PUT", part: "/uploads/", do: limit})
-			push(t, quick(oci.Config{}), f.repository(t), image(t, map[string]string{"weights": noise(t, 3<<20)}))
+			push(t, quick(oci.Config{}), f.repository(), image(t, map[string]string{"weights": noise(t, 3<<20)}))
 		}},
 		{"it waits as long as it is asked to", func(t *testing.T, registry http.Handler) {
 			f := newFront(t, registry, &rule{method: "POST", part: "/uploads/", times: 1, do: answer(429, "", "Retry-After", "1")})
 			start := time.Now()
-			push(t, quick(oci.Config{Jobs: 1}), f.repository(t), image(t, map[string]string{"MLmodel": "x"}))
+			push(t, quick(oci.Config{Jobs: 1}), f.repository(), image(t, map[string]string{"MLmodel": "x"}))
 			if took := time.Since(start); took < time.Second {
 				t.Errorf("took %s", took)
 			}
 		}},
 		{"it does not wait for an hour", func(t *testing.T, registry http.Handler) {
 			f := newFront(t, registry, &rule{method: "POST", part: "/uploads/", do: answer(429, "", "Retry-After", "3600")})
-			_, err := quick(oci.Config{}).Push(t.Context(), f.repository(t), image(t, map[string]string{"MLmodel": "x"}), nil, nil)
+			_, err := quick(oci.Config{}).Push(t.Context(), f.repository(), image(t, map[string]string{"MLmodel": "x"}), nil, nil)
 			wantCode(t, err, slipway.Unavailable, "it asks to wait 3600 s")
 		}},
 		{"a registry that stands still", func(t *testing.T, registry http.Handler) {
@@ -482,12 +478,12 @@ func faultCases() []suiteCase {
 				<-r.Context().Done()
 			}
 			f := newFront(t, registry, &rule{method: "PUT", part: "/uploads/", do: hang})
-			_, err := quick(oci.Config{Stall: 50 * time.Millisecond, Attempts: 2}).Push(t.Context(), f.repository(t), image(t, map[string]string{"MLmodel": "x"}), nil, nil)
+			_, err := quick(oci.Config{Stall: 50 * time.Millisecond, Attempts: 2}).Push(t.Context(), f.repository(), image(t, map[string]string{"MLmodel": "x"}), nil, nil)
 			wantCode(t, err, slipway.Unavailable, "nothing moved for 50ms")
 		}},
 		{"no credentials", func(t *testing.T, registry http.Handler) {
 			f := newFront(t, &needsBasic{registry})
-			_, err := quick(oci.Config{}).Push(t.Context(), f.repository(t), image(t, map[string]string{"MLmodel": "x"}), nil, nil)
+			_, err := quick(oci.Config{}).Push(t.Context(), f.repository(), image(t, map[string]string{"MLmodel": "x"}), nil, nil)
 			wantCode(t, err, slipway.Unauthorized, "wants other credentials")
 			if !strings.Contains(slipway.HintOf(err), "docker login "+f.host) {
 				t.Errorf("hint %q", slipway.HintOf(err))
@@ -501,7 +497,7 @@ func faultCases() []suiteCase {
 				<-r.Context().Done()
 			}
 			f := newFront(t, registry, &rule{method: "PUT", part: "/uploads/", do: stop})
-			_, err := quick(oci.Config{}).Push(ctx, f.repository(t), image(t, map[string]string{"MLmodel": "x"}), []string{"3"}, nil)
+			_, err := quick(oci.Config{}).Push(ctx, f.repository(), image(t, map[string]string{"MLmodel": "x"}), []string{"3"}, nil)
 			if err == nil || ctx.Err() == nil {
 				t.Fatalf("got %v", err)
 			}
@@ -514,7 +510,7 @@ func faultCases() []suiteCase {
 				}
 			})
 			f := newFront(t, &needsBasic{registry}, &rule{method: "POST", part: "/uploads/", do: away})
-			push(t, quick(oci.Config{Keychain: fixed{"user", "secret"}}), f.repository(t), image(t, map[string]string{"MLmodel": "x"}))
+			push(t, quick(oci.Config{Keychain: fixed{"user", "secret"}}), f.repository(), image(t, map[string]string{"MLmodel": "x"}))
 			strangers := other.requests("PUT", "/uploads/")
 			if len(strangers) == 0 {
 				t.Fatal("nothing went to the other host")
@@ -534,7 +530,7 @@ func faultCases() []suiteCase {
 			f := newFront(t, registry, &rule{method: c.method, part: c.part, times: 2, do: answer(503, "<html>\nbusy</html>")})
 			files := map[string]string{"weights": noise(t, 200_000)}
 			client := quick(oci.Config{Chunk: 64 << 10})
-			wantUnpacked(t, client, push(t, client, f.repository(t), image(t, files)).Image, files)
+			wantUnpacked(t, client, push(t, client, f.repository(), image(t, files)).Image, files)
 		}})
 	}
 	for _, c := range []struct {
@@ -552,12 +548,12 @@ func faultCases() []suiteCase {
 		cases = append(cases, suiteCase{c.what, func(t *testing.T, registry http.Handler) {
 			rule := c.rule
 			f := newFront(t, registry, &rule)
-			_, err := quick(oci.Config{Chunk: 64 << 10}).Push(t.Context(), f.repository(t), image(t, map[string]string{"w": noise(t, 200_000)}), []string{"3"}, nil)
+			_, err := quick(oci.Config{Chunk: 64 << 10}).Push(t.Context(), f.repository(), image(t, map[string]string{"w": noise(t, 200_000)}), []string{"3"}, nil)
 			if c.code == "" && err == nil {
 				return
 			}
 			wantCode(t, err, c.code, c.says)
-			tags, err := quick(oci.Config{}).Tags(t.Context(), newFront(t, registry).host+"/"+strings.SplitN(f.repository(t), "/", 2)[1])
+			tags, err := quick(oci.Config{}).Tags(t.Context(), newFront(t, registry).host+"/"+strings.SplitN(f.repository(), "/", 2)[1])
 			if err != nil || len(tags) != 0 {
 				t.Errorf("tags %v, %v: a failed push must leave none", tags, err)
 			}
@@ -590,14 +586,14 @@ var pullCases = []suiteCase{
 		f := newFront(t, registry)
 		files := map[string]string{"weights": noise(t, 300_000)}
 		c := quick(oci.Config{})
-		p := push(t, c, f.repository(t), image(t, files))
+		p := push(t, c, f.repository(), image(t, files))
 		f.add(&rule{method: "GET", part: "/blobs/", times: 3, do: breakAnswer})
 		wantUnpacked(t, c, p.Image, files)
 	}},
 	{"lies are noticed", func(t *testing.T, registry http.Handler) {
 		files := map[string]string{"weights": noise(t, 300_000)}
 		f := newFront(t, registry)
-		p := push(t, quick(oci.Config{}), f.repository(t), image(t, files))
+		p := push(t, quick(oci.Config{}), f.repository(), image(t, files))
 		for _, lie := range []rule{
 			{method: "GET", part: "/manifests/", do: change(flip)},
 			{method: "GET", part: "/blobs/", do: change(flip)},
@@ -619,21 +615,31 @@ var pullCases = []suiteCase{
 	{"what is gone is noticed", func(t *testing.T, registry http.Handler) {
 		f := newFront(t, registry)
 		c := quick(oci.Config{})
-		p := push(t, c, f.repository(t), image(t, map[string]string{"MLmodel": "x"}))
+		p := push(t, c, f.repository(), image(t, map[string]string{"MLmodel": "x"}))
 		if err := c.Check(t.Context(), p.Image); err != nil {
 			t.Fatal(err)
 		}
-		f.add(&rule{method: "HEAD", part: "/blobs/", times: 1, do: answer(404, "")})
-		wantCode(t, c.Check(t.Context(), p.Image), slipway.NotFound, "no longer has its blob")
-		f.add(&rule{method: "HEAD", part: "/blobs/", times: 1, do: setHeader("Content-Length", "7")})
-		wantCode(t, c.Check(t.Context(), p.Image), slipway.Corrupt, "7 bytes")
+		for _, fault := range []struct {
+			rule rule
+			code slipway.Code
+			says string
+		}{
+			{rule{method: "HEAD", part: "/blobs/", do: answer(404, "")}, slipway.NotFound, "no longer has its blob"},
+			{rule{method: "HEAD", part: "/blobs/", do: setHeader("Content-Length", "7")}, slipway.Corrupt, "7 bytes"},
+			{rule{method: "HEAD", part: "/blobs/", do: setHeader("Docker-Content-Digest", "sha256:1234")}, slipway.Corrupt, "sha256:1234"},
+		} {
+			faulty := newFront(t, registry, &fault.rule)
+			img := p.Image
+			img.Repository = faulty.host + strings.TrimPrefix(img.Repository, f.host)
+			wantCode(t, c.Check(t.Context(), img), fault.code, fault.says)
+		}
 		p.Image.Digest = slipway.Digest("sha256:" + strings.Repeat("0", 64))
 		wantCode(t, c.Check(t.Context(), p.Image), slipway.NotFound, "")
 	}},
 	{"one file", func(t *testing.T, registry http.Handler) {
 		f := newFront(t, registry)
 		c := quick(oci.Config{})
-		p := push(t, c, f.repository(t), image(t, map[string]string{"MLmodel": "x"}))
+		p := push(t, c, f.repository(), image(t, map[string]string{"MLmodel": "x"}))
 		data, err := c.File(t.Context(), p.Image, mlmodel.ImageReleaseDir+"/"+mlmodel.ManifestFile, 1<<20)
 		var m mlmodel.Manifest
 		if err != nil || json.Unmarshal(data, &m) != nil || m.Model.Version != "3" {
@@ -647,8 +653,8 @@ var pullCases = []suiteCase{
 	{"unpacking again and at the same time", func(t *testing.T, registry http.Handler) {
 		f := newFront(t, registry)
 		c := quick(oci.Config{})
-		p := push(t, c, f.repository(t), image(t, map[string]string{"MLmodel": "x"}))
-		other := push(t, c, f.repository(t), image(t, map[string]string{"MLmodel": "y"}))
+		p := push(t, c, f.repository(), image(t, map[string]string{"MLmodel": "x"}))
+		other := push(t, c, f.repository(), image(t, map[string]string{"MLmodel": "y"}))
 		dir := filepath.Join(t.TempDir(), "images", "one")
 		var group sync.WaitGroup
 		for range 4 {

@@ -231,8 +231,9 @@ func (u *uploading) adapt(attempt int, r *refusal) bool {
 		// It may have lost bytes where it broke.
 	case u.offset > 0 && (r.status == http.StatusNotFound || r.status == http.StatusBadRequest) && !r.has("DIGEST_INVALID"):
 		// The upload was forgotten.
-	case r.status == http.StatusRequestedRangeNotSatisfiable && attempt > 1:
-		// Asking where to go on did not help.
+	case r.status == http.StatusRequestedRangeNotSatisfiable && attempt > 3:
+		// To ask where to go on did not help. More than once, for a request
+		// that broke may still be written while the next one is answered.
 	default:
 		return false
 	}
