@@ -33,15 +33,9 @@ func (j *journey) fetch(ctx context.Context) ([]mlmodel.File, error) {
 		return nil, err
 	}
 	j.work.ModelDir = j.modelCache(version)
-	files, ok := cached(j.work.ModelDir)
-	if !ok {
-		if files, err = registry.Download(ctx, version, j.work.ModelDir, j.story.progress("validate")); err != nil {
-			return nil, err
-		}
-		if err := writeJSON(j.work.ModelDir+".json", files); err != nil {
-			return nil, err
-		}
-		j.pruneModels()
+	files, err := j.download(ctx, registry, version)
+	if err != nil {
+		return nil, err
 	}
 	j.release.Model.ModelID, j.release.Model.RunID = orElse(j.release.Model.ModelID, version.ModelID), orElse(j.release.Model.RunID, version.RunID)
 	return files, j.sameFiles(mlmodel.DigestFiles(files))
@@ -91,15 +85,45 @@ func (j *journey) modelCache(v mlflow.Version) string {
 	return filepath.Join(j.cacheDir, "models", hex.EncodeToString(h.Sum(nil)[:12]))
 }
 
-// cached returns the files of an earlier download, if all are still what they
-// were then.
-func cached(dir string) ([]mlmodel.File, bool) {
-	var then []mlmodel.File
-	if err := readJSON(dir+".json", &then); err != nil || len(then) == 0 {
-		return nil, false
+// download fetches the files into the cache, unless they are there.
+func (j *journey) download(ctx context.Context, registry modelRegistry, version mlflow.Version) ([]mlmodel.File, error) {
+	dir := j.work.ModelDir
+	files, found, err := cached(dir)
+	if err != nil || found {
+		return files, err
 	}
-	now, err := mlmodel.Inventory(dir)
-	return now, err == nil && mlmodel.DigestFiles(now) == mlmodel.DigestFiles(then)
+	if files, err = registry.Download(ctx, version, dir, j.story.progress("validate")); slipway.CodeOf(err) == slipway.Conflict {
+		if files, found, _ := cached(dir); found { // another run was faster
+			return files, nil
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	j.pruneModels()
+	return files, writeJSON(dir+".json", files)
+}
+
+// cached returns the files of an earlier download, if all are still what they
+// were then; else it removes them. A download appears whole: one without its
+// list is of a run that is writing it, or was killed before.
+func cached(dir string) (files []mlmodel.File, found bool, err error) {
+	files, err = mlmodel.Inventory(dir)
+	if err != nil || len(files) == 0 {
+		return nil, false, nil
+	}
+	var then []mlmodel.File
+	err = readJSON(dir+".json", &then)
+	switch {
+	case err == nil && len(then) == 0:
+		return files, true, writeJSON(dir+".json", files)
+	case err == nil && mlmodel.DigestFiles(files) == mlmodel.DigestFiles(then):
+		return files, true, nil
+	}
+	if err := errors.Join(os.Remove(dir+".json"), os.RemoveAll(dir)); err != nil {
+		return nil, false, (&slipway.Error{Op: "clearing a damaged download", Code: slipway.Unavailable, Err: err}).WithHint("remove %s", dir)
+	}
+	return nil, false, nil
 }
 
 // pruneModels removes all but the newest downloads, and none of the last hour,
