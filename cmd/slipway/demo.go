@@ -56,7 +56,7 @@ func (cmd demoCommand) Run(ctx context.Context, p *program) error {
 	if err != nil {
 		return err
 	}
-	d := &demo{program: p, stage: st, start: time.Now()}
+	d := newDemo(p, st)
 	err = d.play(ctx)
 	if err == nil && !cmd.Once {
 		d.leaveOpen(ctx)
@@ -65,6 +65,10 @@ func (cmd demoCommand) Run(ctx context.Context, p *program) error {
 		d.load.stop()
 	}
 	return errors.Join(err, st.close(ctx))
+}
+
+func newDemo(p *program, st *stage) *demo {
+	return &demo{program: p, stage: st, start: time.Now()}
 }
 
 // play is the story: three promotions under load.
@@ -96,6 +100,9 @@ func (d *demo) introduce() {
 // first promotes version 1 onto the empty target and starts the load.
 func (d *demo) first(ctx context.Context) error {
 	out, j, err := d.promote(ctx, "1", "iris 1 goes live")
+	if err == nil && out.Kind != rollout.Live && !d.stage.free(d.stage.target.Host) {
+		out, j, err = d.elsewhere(ctx)
+	}
 	if err != nil {
 		return err
 	}
@@ -105,6 +112,18 @@ func (d *demo) first(ctx context.Context) error {
 	d.load = startLoad(context.WithoutCancel(ctx), "http://"+d.stage.target.Host, "1", j.golden)
 	d.story.say(d.load.text)
 	return pause(ctx, steady)
+}
+
+// elsewhere is first again, on another port: somebody took the one that was
+// free a moment ago.
+func (d *demo) elsewhere(ctx context.Context) (rollout.Outcome, *journey, error) {
+	taken := d.stage.target.Host
+	if err := d.stage.move(ctx); err != nil {
+		return rollout.Outcome{}, nil, err
+	}
+	d.story.note("demo", "%s was taken meanwhile, so the demo serves on %s", taken, d.stage.target.Host)
+	d.result.Releases, d.result.Phases = nil, nil
+	return d.promote(ctx, "1", "iris 1 goes live")
 }
 
 // replace promotes version 2 under load.

@@ -68,7 +68,7 @@ func (s *stage) open(ctx context.Context, p *program, cmd demoCommand) error {
 	if err := s.openModels(ctx, p, cmd.MLflow); err != nil {
 		return err
 	}
-	if err := s.chooseTarget(); err != nil {
+	if err := s.chooseTarget(demoPort, 0); err != nil {
 		return err
 	}
 	s.program = s.playing(p)
@@ -150,9 +150,9 @@ func (s *stage) modelRegistry(p *program, uri string) (mlflow.Config, error) {
 	return config, err
 }
 
-// chooseTarget takes the demo's port, or a free one where it is taken.
-func (s *stage) chooseTarget() error {
-	for _, port := range []int{demoPort, 0} {
+// chooseTarget takes the first of the ports that is free; 0 is any.
+func (s *stage) chooseTarget(ports ...int) error {
+	for _, port := range ports {
 		listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 		if err != nil {
 			continue
@@ -161,6 +161,20 @@ func (s *stage) chooseTarget() error {
 		return listener.Close()
 	}
 	return slipway.Errorf(slipway.Unavailable, "choosing a port", "none is free on 127.0.0.1")
+}
+
+// free reports whether one could listen on the address.
+func (s *stage) free(address string) bool {
+	listener, err := net.Listen("tcp", address)
+	return err == nil && listener.Close() == nil
+}
+
+// move gives up the target for one on another port.
+func (s *stage) move(ctx context.Context) error {
+	if err := s.stopTarget(ctx); err != nil {
+		return err
+	}
+	return s.chooseTarget(0)
 }
 
 // playing returns a program whose releases stay on this stage: its registries,

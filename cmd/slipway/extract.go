@@ -12,7 +12,7 @@ import (
 
 // releaseFlag names the file that steps hand on.
 type releaseFlag struct {
-	Release string `default:"release.json" placeholder:"FILE" help:"The file that the steps hand on."`
+	Release string `default:"release.json" placeholder:"FILE" help:"The file that the steps hand on; build and push need FILE.d beside it too, rollout and verify FILE alone."`
 }
 
 type extractCommand struct {
