@@ -44,6 +44,22 @@ func (b *columnBuffer) miss() {
 	}
 }
 
+// grow makes room for n more values.
+func (b *columnBuffer) grow(n int) {
+	switch b.Kind {
+	case Float, Float32:
+		b.Floats = slices.Grow(b.Floats, n)
+	case Int, Time:
+		b.Ints = slices.Grow(b.Ints, n)
+	case Bool:
+		b.Bools = slices.Grow(b.Bools, n)
+	case String, Bytes:
+		b.Strings = slices.Grow(b.Strings, n)
+	case Any:
+		b.Values = slices.Grow(b.Values, n)
+	}
+}
+
 // drop takes the last value back.
 func (b *columnBuffer) drop() {
 	b.n--

@@ -321,7 +321,9 @@ func (d *decoder) splitData() {
 // dataRows reads rows of values in the given order of columns.
 func (d *decoder) dataRows(order []int) {
 	d.open('[', "an array of rows")
+	start := d.pos
 	for n := 0; d.more(']', n); n++ {
+		d.foresee(start)
 		d.open('[', "an array of values")
 		k := 0
 		for ; d.more(']', k); k++ {
@@ -341,6 +343,21 @@ func (d *decoder) dataRows(order []int) {
 	}
 }
 
+// foresee makes room for as many rows as there will be if all are as long as
+// the first 64, so that a large batch is not copied over and over as it grows.
+func (d *decoder) foresee(start int) {
+	const sample = 64
+	if d.row != sample || d.err != nil {
+		return
+	}
+	rows := (len(d.buf) - start) / max((d.pos-start)/sample, 1)
+	for i := range d.columns {
+		if d.columns[i].n == sample {
+			d.columns[i].grow(rows - sample)
+		}
+	}
+}
+
 // recordRows reads a list of objects.
 func (d *decoder) recordRows(what string) {
 	if d.next() != '[' {
@@ -348,9 +365,11 @@ func (d *decoder) recordRows(what string) {
 		return
 	}
 	d.open('[', "an array")
+	start := d.pos
 	for n := 0; d.more(']', n); n++ {
 		d.record()
 		d.row++
+		d.foresee(start)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 )
@@ -23,7 +24,7 @@ var (
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h["X-Model-Name"], h["X-Model-Version"] = s.who.nameHeader, s.who.versionHeader
-	if s.phase.Load() == draining {
+	if s.phase.Load() == draining || s.conns.Load() > int64(s.config.MaxConns/2) {
 		h["Connection"] = closing
 	}
 	switch r.URL.Path {
@@ -131,8 +132,8 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, c *call, door do
 	if refused != nil {
 		return refused
 	}
-	reserved, refused := s.readBody(c, r)
-	defer s.bytes.Add(-reserved)
+	room, refused := s.readBody(c, r)
+	defer s.large.Release(room)
 	if refused != nil {
 		return refused
 	}
@@ -167,37 +168,69 @@ func (m *model) reply(ctx context.Context, c *call, kind bodyKind, door door, wh
 	return nil
 }
 
-// readBody reads the whole body, within the limit for one and the limit for
-// all that are being answered. It returns the bytes it reserved of the latter.
-func (s *Server) readBody(c *call, r *http.Request) (reserved int64, refused *refusal) {
-	if r.ContentLength > int64(s.config.MaxBody) {
-		return 0, tooLargeBody(s.config.MaxBody)
+// smallBody is up to which size bodies are read without waiting; with
+// MaxInFlight of them they take 16 MiB.
+const smallBody = 64 << 10
+
+// memoryPerByte is how many bytes a byte of a large body may take in all: a
+// number of two characters becomes eight bytes, and the engine makes as many
+// again.
+const memoryPerByte = 8
+
+// admitLarge waits until there is room for a large body. What waits is not
+// read, so it takes no memory. The caller gives the room back.
+func (s *Server) admitLarge(ctx context.Context, size int) (room int64, refused *refusal) {
+	room = min(int64(size)*memoryPerByte, s.config.MaxMemory)
+	ctx, cancel := context.WithTimeout(ctx, s.config.Timeout/2)
+	defer cancel()
+	if err := s.large.Acquire(ctx, room); err != nil {
+		return 0, busy("The model server answers as many large requests as it can; try again in a second.")
 	}
-	c.body = c.body[:0]
-	if need := int(max(r.ContentLength, 512)); cap(c.body) < need+1 {
-		c.body = make([]byte, 0, need+1)
-	}
-	for {
-		if grown := int64(cap(c.body)) - reserved; grown > 0 {
-			reserved += grown
-			if s.bytes.Add(grown) > int64(s.config.MaxPending) {
-				return reserved, busy("The model server is reading as many bytes as it can; try again in a second.")
-			}
+	return room, nil
+}
+
+// readBody reads the whole body into c. It returns the room it took, also when
+// it refuses.
+func (s *Server) readBody(c *call, r *http.Request) (room int64, refused *refusal) {
+	size, limit := r.ContentLength, s.config.MaxBody
+	switch {
+	case size > int64(limit):
+		return 0, tooLargeBody(limit)
+	case size > smallBody:
+		if room, refused = s.admitLarge(r.Context(), int(size)); refused != nil {
+			return 0, refused
 		}
-		n, err := r.Body.Read(c.body[len(c.body):cap(c.body)])
+	case size < 0: // not announced
+		limit = min(limit, smallBody)
+	}
+	c.body = slices.Grow(c.body[:0], int(max(size, 511))+1)
+	full, refused := c.read(r.Body, limit)
+	if full && size < 0 && limit < s.config.MaxBody {
+		if room, refused = s.admitLarge(r.Context(), s.config.MaxBody); refused != nil {
+			return 0, refused
+		}
+		full, refused = c.read(r.Body, s.config.MaxBody)
+	}
+	if full && refused == nil {
+		refused = tooLargeBody(s.config.MaxBody)
+	}
+	return room, refused
+}
+
+// read appends to c.body until the end, or until it is longer than limit: full.
+func (c *call) read(body io.Reader, limit int) (full bool, refused *refusal) {
+	for len(c.body) <= limit {
+		c.body = slices.Grow(c.body, 1)
+		n, err := body.Read(c.body[len(c.body):cap(c.body)])
 		c.body = c.body[:len(c.body)+n]
-		switch {
-		case len(c.body) > s.config.MaxBody:
-			return reserved, tooLargeBody(s.config.MaxBody)
-		case errors.Is(err, io.EOF):
-			return reserved, nil
-		case err != nil:
-			return reserved, &refusal{status: http.StatusRequestTimeout, code: badRequest, class: classInvalid, message: "The body did not arrive in time or in full."}
+		if errors.Is(err, io.EOF) {
+			return false, nil
 		}
-		if len(c.body) == cap(c.body) {
-			c.body = append(c.body, 0)[:len(c.body)]
+		if err != nil {
+			return false, &refusal{status: http.StatusRequestTimeout, code: badRequest, class: classInvalid, message: "The body did not arrive in time or in full."}
 		}
 	}
+	return true, nil
 }
 
 // finish counts and logs the request and writes the refusal, if there is one.

@@ -87,8 +87,8 @@ func (m *metrics) text() []byte {
 	p.value("slipway_model_ready", "", one(phase == ready))
 	p.head("slipway_engine_panics_total", "counter", "Panics of the engine, each answered with 500.")
 	p.value("slipway_engine_panics_total", "", float64(m.panics.Load()))
-	p.head("slipway_pending_body_bytes", "gauge", "Bytes of the bodies being read or answered.")
-	p.value("slipway_pending_body_bytes", "", float64(m.server.bytes.Load()))
+	p.head("slipway_open_connections", "gauge", "Connections that clients keep open.")
+	p.value("slipway_open_connections", "", float64(m.server.conns.Load()))
 	m.process(&p)
 	return p.text
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/slipway-dev/slipway"
 	"github.com/slipway-dev/slipway/mlmodel"
@@ -32,9 +33,11 @@ type Config struct {
 	StopWithin  time.Duration // from the order to stop to the end; default 29 s, below Kubernetes' 30 s
 	MaxBody     int           // bytes of a request; default 16 MiB
 	MaxInFlight int           // requests answered at a time, more are told to come back; default 256
-	MaxPending  int           // bytes of all bodies being read or answered; default 64 MiB
+	MaxMemory   int64         // bytes for all requests beyond 64 KiB, counted with what they grow to; others wait; default 128 MiB
+	MaxConns    int           // open connections: beyond half of them replies end theirs, beyond all new ones are closed; default 2048
 	Timeout     time.Duration // for reading a request, and for writing its reply; default 30 s
 	Log         *slog.Logger  // default: nowhere
+	Ready       func()        // called once, when the model is ready; may be nil
 }
 
 // Server is a model server.
@@ -44,7 +47,8 @@ type Server struct {
 	state  atomic.Pointer[model]
 	phase  atomic.Int32
 	inside atomic.Int64 // requests being answered
-	bytes  atomic.Int64 // of their bodies
+	conns  atomic.Int64 // open connections
+	large  *semaphore.Weighted
 	stats  *metrics
 	log    *sampledLog
 }
@@ -68,12 +72,13 @@ func New(c Config) *Server {
 	setDefault(&c.StopWithin, 29*time.Second)
 	setDefault(&c.MaxBody, 16<<20)
 	setDefault(&c.MaxInFlight, 256)
-	setDefault(&c.MaxPending, 64<<20)
+	setDefault(&c.MaxMemory, 128<<20)
+	setDefault(&c.MaxConns, 2048)
 	setDefault(&c.Timeout, 30*time.Second)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{config: c, who: identify(c), log: &sampledLog{log: c.Log}}
+	s := &Server{config: c, who: identify(c), log: &sampledLog{log: c.Log}, large: semaphore.NewWeighted(c.MaxMemory)}
 	s.stats = newMetrics(s)
 	return s
 }
@@ -132,7 +137,20 @@ func (s *Server) httpServer() *http.Server {
 		WriteTimeout:      2 * s.config.Timeout, // from the end of the header: reading the body counts too
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10,
+		ConnState:         s.countConns,
 		ErrorLog:          slog.NewLogLogger(s.config.Log.Handler(), slog.LevelDebug),
+	}
+}
+
+// countConns keeps the number of connections, whose buffers are memory too.
+func (s *Server) countConns(c net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		if s.conns.Add(1) > int64(s.config.MaxConns) {
+			_ = c.Close() // its client learns as much
+		}
+	case http.StateClosed, http.StateHijacked:
+		s.conns.Add(-1)
 	}
 }
 
@@ -159,6 +177,9 @@ func (s *Server) load(ctx context.Context) error {
 	}
 	s.state.Store(&model{answerer: newAnswerer(m, p, s.config.Schema), about: m})
 	s.phase.CompareAndSwap(starting, ready)
+	if s.config.Ready != nil {
+		s.config.Ready()
+	}
 	s.config.Log.Info("ready", "model", s.who.name, "version", s.who.version, "engine", engine.Name(),
 		"golden", len(g.Predictions), "took", time.Since(start).String())
 	return nil

@@ -466,15 +466,113 @@ func TestOverload(t *testing.T) {
 	}
 }
 
-// TestPendingBytes bounds the memory of bodies, not only their number.
-func TestPendingBytes(t *testing.T) {
+// TestLargeBodiesWait lets one large request in at a time, and small ones by.
+func TestLargeBodiesWait(t *testing.T) {
 	t.Parallel()
-	s := loaded(t, serving.Config{Dir: modelDir(t, oneColumn), Engines: []serving.Engine{double{}}, MaxPending: 1000})
-	big := `{"inputs":[{"x":1}]` + strings.Repeat(" ", 2000) + "}"
+	entered, release := make(chan struct{}, 3), make(chan struct{})
+	engine := double{func(_ context.Context, b *serving.Batch) (*serving.Output, error) {
+		if b.Columns[0].Floats[0] == 42 {
+			entered <- struct{}{}
+			<-release
+		}
+		return &serving.Output{Shape: []int{b.Rows}, Floats: b.Columns[0].Floats}, nil
+	}}
+	s := loaded(t, serving.Config{Dir: modelDir(t, oneColumn), Engines: []serving.Engine{engine}, MaxMemory: 100 << 10, Timeout: 20 * time.Second})
+	big := `{"inputs":[{"x":42}]` + strings.Repeat(" ", 100<<10) + "}"
+	replies := make(chan int, 2)
+	for range 2 {
+		go func() { replies <- ask(s, "POST", "/invocations", jsonHeader(), big).Code }()
+	}
+	<-entered
+	if got := ask(s, "POST", "/invocations", jsonHeader(), `{"inputs":[{"x":1}]}`); got.Code != 200 {
+		t.Errorf("a small one: %d %s", got.Code, got.Body)
+	}
+	select {
+	case <-entered:
+		t.Error("two large requests at once")
+	default:
+	}
+	release <- struct{}{}
+	<-entered
+	release <- struct{}{}
+	for range 2 {
+		if code := <-replies; code != 200 {
+			t.Errorf("%d", code)
+		}
+	}
+}
+
+// TestLargeBodyGivesUp does not wait for ever.
+func TestLargeBodyGivesUp(t *testing.T) {
+	t.Parallel()
+	entered, release := make(chan struct{}), make(chan struct{})
+	engine := double{func(_ context.Context, b *serving.Batch) (*serving.Output, error) {
+		close(entered)
+		<-release
+		return &serving.Output{Shape: []int{b.Rows}, Floats: b.Columns[0].Floats}, nil
+	}}
+	s := loaded(t, serving.Config{Dir: modelDir(t, oneColumn), Engines: []serving.Engine{engine}, MaxMemory: 1, Timeout: 100 * time.Millisecond})
+	big := `{"inputs":[{"x":42}]` + strings.Repeat(" ", 100<<10) + "}"
+	first := make(chan int, 1)
+	go func() { first <- ask(s, "POST", "/invocations", jsonHeader(), big).Code }()
+	<-entered
 	if got := ask(s, "POST", "/invocations", jsonHeader(), big); got.Code != 503 {
 		t.Errorf("%d %s", got.Code, got.Body)
 	}
-	if page := ask(s, "GET", "/metrics", nil, "").Body.String(); !strings.Contains(page, `slipway_pending_body_bytes{model_name="001",model_version=""} 0`) {
-		t.Errorf("bytes are still reserved: %s", page)
+	close(release)
+	if code := <-first; code != 200 {
+		t.Errorf("the first: %d", code)
+	}
+}
+
+// TestConnections closes what is beyond the limit, and has clients come back
+// by another connection before that.
+func TestConnections(t *testing.T) {
+	t.Parallel()
+	r := start(t, serving.Config{Dir: modelDir(t, oneColumn), Engines: []serving.Engine{double{}}, MaxConns: 8})
+	r.awaitReady(t)
+	http.DefaultClient.CloseIdleConnections()
+	var open []net.Conn
+	t.Cleanup(func() {
+		for _, c := range open {
+			c.Close()
+		}
+	})
+	ask := "GET /health HTTP/1.1\r\nHost: h\r\n\r\n"
+	closes, refused := 0, 0
+	for range 20 {
+		c, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		open = append(open, c)
+		_, _ = io.WriteString(c, ask) // a connection that was closed shows below
+		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+		switch {
+		case err != nil:
+			refused++
+		case resp.Close:
+			closes++
+		}
+	}
+	if closes == 0 {
+		t.Errorf("no reply ended its connection, %d were closed", refused)
+	}
+	idle := 0
+	for range 20 {
+		c, err := net.Dial("tcp", strings.TrimPrefix(r.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		open = append(open, c)
+		if err := c.SetReadDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
+			idle++
+		}
+	}
+	if idle > 8 {
+		t.Errorf("%d idle connections are open", idle)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 
 	"github.com/slipway-dev/slipway"
@@ -16,7 +17,7 @@ import (
 
 // serve runs the model server until ctx ends.
 func serve(ctx context.Context, o options, getenv func(string) string, log *slog.Logger) error {
-	tuneMemory(getenv)
+	defer runtime.KeepAlive(ballast())
 	l, err := net.Listen("tcp", o.addr)
 	if err != nil {
 		return &slipway.Error{Op: "listening on " + o.addr, Code: slipway.Unavailable, Err: err}
@@ -27,7 +28,7 @@ func serve(ctx context.Context, o options, getenv func(string) string, log *slog
 	}
 	s := serving.New(serving.Config{
 		Dir: o.model, Engines: engines(), Schema: serving.Schema(o.schema), DrainDelay: o.drainDelay, Log: log,
-		ModelName: getenv("MODEL_NAME"), ModelVersion: getenv("MODEL_VERSION"),
+		ModelName: getenv("MODEL_NAME"), ModelVersion: getenv("MODEL_VERSION"), Ready: func() { limitMemory(getenv) },
 	})
 	return s.Run(ctx, l)
 }
@@ -35,14 +36,25 @@ func serve(ctx context.Context, o options, getenv func(string) string, log *slog
 // engines are all that this program can serve with.
 func engines() []serving.Engine { return []serving.Engine{sklearn.New()} }
 
-// tuneMemory trades a little memory for fewer collections, unless GOGC says
-// otherwise. A request leaves about 2 kB behind and a model server lives with
-// a heap of a few megabytes, so at Go's default it would collect every 4 MB,
-// dozens of times a second under load; at 400 it does so every 16 MB.
-func tuneMemory(getenv func(string) string) {
-	if getenv("GOGC") == "" {
-		debug.SetGCPercent(400)
+// ballast makes the garbage collector wait: it runs when the heap has doubled,
+// and a small model's heap is about 3 MB, while every request leaves 2 kB
+// behind, so that under load it would run dozens of times a second. Memory
+// that is never touched counts for the heap and is not resident. GOGC=400
+// would do the same for a small model, but let a model of 1 GB grow to 5.
+// GOGC and GOMEMLIMIT work as in every Go program.
+func ballast() []byte { return make([]byte, 14<<20) }
+
+// limitMemory keeps the memory of a few huge requests from lying around until
+// the heap has doubled once more: beyond twice the loaded model and 64 MiB the
+// collector runs as often as it must, at most half of the time. GOMEMLIMIT
+// says otherwise.
+func limitMemory(getenv func(string) string) {
+	if getenv("GOMEMLIMIT") != "" {
+		return
 	}
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	debug.SetMemoryLimit(int64(2*m.HeapAlloc) + 64<<20)
 }
 
 // announce writes the address to the file, which appears with all its content
