@@ -16,10 +16,10 @@ func (d *Driver) answerQuickly(ctx context.Context, ask Ask, version slipway.Mod
 	if err != nil {
 		return Outcome{}, false, err
 	}
-	if rec.Hold != nil {
-		return d.held(rec), true, nil
-	}
-	if rec.Current != nil {
+	switch {
+	case rec.Hold != nil:
+		return d.holds(ctx, rec)
+	case rec.Current != nil:
 		return Outcome{}, false, nil
 	}
 	o, answered, err := d.answer(ctx, ask, rec, version)
@@ -40,7 +40,7 @@ func (d *Driver) answer(ctx context.Context, ask Ask, rec slipway.Record, versio
 		return d.held(rec), true, nil
 	}
 	if q := rec.Quarantined(version); q != nil && !ask.Retry {
-		return d.quarantined(rec, *q), true, nil
+		return d.quarantined(ctx, rec, *q), true, nil
 	}
 	if rec.Live == nil || !same(rec.Live.Model, version) || ask.Same != nil && !ask.Same(*rec.Live) {
 		return Outcome{}, false, nil
@@ -55,6 +55,20 @@ func (d *Driver) answer(ctx context.Context, ask Ask, rec slipway.Record, versio
 	}, true, nil
 }
 
+// holds answers for a held target, once what a dead run left there is in order.
+func (d *Driver) holds(ctx context.Context, rec slipway.Record) (Outcome, bool, error) {
+	o := d.held(rec)
+	if _, ok := d.atRest(rec); ok {
+		return o, true, nil
+	}
+	tidied, err := d.recover(ctx)
+	if err != nil {
+		return tidied, false, err
+	}
+	o.Recovered, o.Serving = tidied.Recovered, tidied.Serving
+	return o, true, nil
+}
+
 func (d *Driver) held(rec slipway.Record) Outcome {
 	message := "the target is held by " + rec.Hold.By
 	if rec.Hold.Reason != "" {
@@ -63,15 +77,37 @@ func (d *Driver) held(rec slipway.Record) Outcome {
 	return Outcome{Kind: Held, Serving: rec.Live, Message: message, Hint: "slipway resume " + d.config.Target}
 }
 
-func (d *Driver) quarantined(rec slipway.Record, q slipway.Quarantine) Outcome {
+// quarantined answers for a quarantined version. Where its way back failed, a
+// person is needed for as long as the target does not serve what it should:
+// the next poll must not hide that.
+func (d *Driver) quarantined(ctx context.Context, rec slipway.Record, q slipway.Quarantine) Outcome {
 	o := Outcome{
 		Kind: Quarantined, Serving: rec.Live, Hint: "promote another version, or deploy it again with --retry",
 		Message: fmt.Sprintf("%s is quarantined since %s: %s", q.Model, q.At.UTC().Format(time.RFC3339), q.Reason),
 	}
-	if r := find(rec, q.Release); r != nil {
-		o.Release = *r
+	r := find(rec, q.Release)
+	if r == nil {
+		return o
 	}
+	if r.Phase == slipway.Broken && !d.isMended(ctx, rec.Live) {
+		return outcomeOf(*r, rec.Live)
+	}
+	o.Release = *r
 	return o
+}
+
+// isMended reports whether the target serves the release again, and right.
+func (d *Driver) isMended(ctx context.Context, live *slipway.Release) bool {
+	if live == nil {
+		return false
+	}
+	o, err := d.observe(ctx)
+	if err != nil || !settled(o, *live) {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, d.config.Limits.Verify)
+	defer cancel()
+	return d.verifier.Verify(ctx, o, *live).Passed
 }
 
 // reallyServes looks whether the target still serves what the record says. A

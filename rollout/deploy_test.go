@@ -120,7 +120,7 @@ func TestPersonIsCalled(t *testing.T) {
 	}{
 		{"the version before is broken now", func(w *world) {
 			tells(wrongAnswer)(w)
-			w.asker.tell(image(1), wrongAnswer)
+			w.asker.tell(image(1), wrongAnswer, wrongAnswer)
 		}, "golden-differs"},
 		{"the version before does not start any more", func(w *world) {
 			tells(wrongAnswer)(w)
@@ -147,6 +147,16 @@ func TestPersonIsCalled(t *testing.T) {
 				if got := w.quarantined(); !slices.Equal(got, []string{"2"}) {
 					w.Errorf("quarantined %v, want version 2: polls must not try it again", got)
 				}
+				w.wantKind(w.deploy(2), rollout.NeedsPerson) // a poll must not hide it
+				<-time.After(2 * time.Hour)
+				w.target.Behave(image(1), slipwaytest.Behaviour{})
+				mended := *w.record().Live
+				for _, kind := range []slipway.ActionKind{slipway.Remove, slipway.Apply} {
+					if err := w.target.Act(w.Context(), slipway.Action{Kind: kind, Fence: 9, Release: mended}); err != nil {
+						w.Fatal(err)
+					}
+				}
+				w.wantKind(w.deploy(2), rollout.Quarantined)
 			})
 		})
 	}
@@ -380,6 +390,26 @@ func TestHold(t *testing.T) {
 			w.wantKind(o, want)
 		}
 		w.wantKind(w.deploy(2), rollout.Live)
+	})
+}
+
+// A dead run's release does not stay half way because the target is held.
+func TestAHeldTargetIsPutInOrder(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.deploy(1)
+		w.leave(2, slipway.RollingOut)
+		if _, err := w.driver().Hold(w.Context(), "ada", "audit"); err != nil {
+			w.Fatal(err)
+		}
+		o := w.deploy(3)
+		w.wantKind(o, rollout.Held)
+		if o.Recovered == nil || o.Recovered.Model != version(2) {
+			w.Errorf("recovered %+v", o.Recovered)
+		}
+		w.wantServing(2)
+		if w.applied(3) > 0 {
+			w.Error("it rolled out on a held target")
+		}
 	})
 }
 

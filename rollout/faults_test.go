@@ -198,11 +198,15 @@ func TestRecoverOfATargetThatDrifted(t *testing.T) {
 			w.Fatal(err)
 		}
 		w.leave(2, slipway.RollingOut)
+		dead := w.record().Current.Fence
 		o, err := w.driver().Recover(w.Context())
 		if err != nil {
 			w.Fatal(err)
 		}
 		w.wantKind(o, rollout.Live)
+		if o.Release.Fence <= dead {
+			w.Errorf("it went on under fence %d of the run that died, %d", o.Release.Fence, dead)
+		}
 		w.wantServing(2)
 	})
 }
