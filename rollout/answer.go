@@ -31,7 +31,8 @@ func (d *Driver) answerQuickly(ctx context.Context, ask Ask, version slipway.Mod
 		return Outcome{}, false, err
 	}
 	defer r.letGo(ctx)
-	return o, true, r.liftQuarantine(ctx, ask, version)
+	r.liftQuarantine(ctx, ask, version)
+	return o, true, nil
 }
 
 // answer tells whether the version need not, or must not, be deployed.
@@ -160,11 +161,15 @@ func (a Ask) lift(list []slipway.Quarantine, version slipway.ModelVersion) []sli
 	return slices.DeleteFunc(slices.Clone(list), func(q slipway.Quarantine) bool { return !sameVersion(q.Model, version) })
 }
 
-func (r *run) liftQuarantine(ctx context.Context, ask Ask, version slipway.ModelVersion) error {
+// liftQuarantine notes what the promotion lifts where nothing is rolled out. If
+// that fails, the next poll does it.
+func (r *run) liftQuarantine(ctx context.Context, ask Ask, version slipway.ModelVersion) {
 	rec := r.rec
 	rec.Quarantine = ask.lift(rec.Quarantine, version)
 	if len(rec.Quarantine) == len(r.rec.Quarantine) {
-		return nil
+		return
 	}
-	return r.store(ctx, rec, time.Time{})
+	if err := r.store(ctx, rec, time.Time{}); err != nil {
+		r.tell(slipway.Release{}, slipway.Event{Kind: slipway.Warning, Step: stepRecord, Message: "ending a quarantine: " + err.Error()})
+	}
 }

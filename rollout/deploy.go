@@ -42,37 +42,34 @@ const mostMoves = 8
 // It answers quickly where nothing is to be done. The error is nil when the
 // release has ended, however it ended; Outcome.Kind says how.
 func (d *Driver) Deploy(ctx context.Context, ask Ask) (Outcome, error) {
-	return d.closing(ctx)(d.deploy(ctx, ask, false))
+	o, err := d.deploy(ctx, ask, false)
+	return concluded(ctx, o, err)
 }
 
 // Rollout is Deploy without verifying: it ends Unverified, with the lock let
 // go and its fence in the release. Verify goes on from there; if it does not
 // come until the release's deadline, the next operation on the target does.
 func (d *Driver) Rollout(ctx context.Context, ask Ask) (Outcome, error) {
-	return d.closing(ctx)(d.deploy(ctx, ask, true))
+	o, err := d.deploy(ctx, ask, true)
+	return concluded(ctx, o, err)
 }
 
-// closing returns a function that marks the outcome of an operation whose
-// context has ended before it had.
-func (d *Driver) closing(ctx context.Context) func(Outcome, error) (Outcome, error) {
-	return func(o Outcome, err error) (Outcome, error) {
-		if err == nil {
-			return o, nil
-		}
-		if o.Kind == "" {
-			o.Kind = Failed
-		}
-		if ctx.Err() != nil {
-			o.Interrupted = true
-		}
-		if o.Message == "" {
-			o.Message = err.Error()
-		}
-		if o.Hint == "" {
-			o.Hint = slipway.HintOf(err)
-		}
-		return o, err
+// concluded fills in what the outcome of an operation that gave an error leaves open.
+func concluded(ctx context.Context, o Outcome, err error) (Outcome, error) {
+	if err == nil {
+		return o, nil
 	}
+	if o.Kind == "" {
+		o.Kind = Failed
+	}
+	if o.Message == "" {
+		o.Message = err.Error()
+	}
+	if o.Hint == "" {
+		o.Hint = slipway.HintOf(err)
+	}
+	o.Interrupted = o.Interrupted || ctx.Err() != nil
+	return o, err
 }
 
 func (d *Driver) deploy(ctx context.Context, ask Ask, inSteps bool) (Outcome, error) {
@@ -168,7 +165,8 @@ func (r *run) proceed(ctx context.Context, ask Ask, release slipway.Release) (Ou
 		}
 		return o, nil, err
 	case answered:
-		return o, nil, r.liftQuarantine(ctx, ask, newest)
+		r.liftQuarantine(ctx, ask, newest)
+		return o, nil, nil
 	}
 	o, err = r.rollOut(ctx, ask, release)
 	return o, nil, err

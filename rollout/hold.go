@@ -11,12 +11,14 @@ import (
 // Hold freezes the target: from now on releases answer Held, until Resume. A
 // release that is on its way ends first.
 func (d *Driver) Hold(ctx context.Context, by, reason string) (Outcome, error) {
-	return d.closing(ctx)(d.setHold(ctx, &slipway.Hold{By: by, Reason: reason, At: time.Now().UTC()}))
+	o, err := d.setHold(ctx, &slipway.Hold{By: by, Reason: reason, At: time.Now().UTC()})
+	return concluded(ctx, o, err)
 }
 
 // Resume ends a hold.
 func (d *Driver) Resume(ctx context.Context) (Outcome, error) {
-	return d.closing(ctx)(d.setHold(ctx, nil))
+	o, err := d.setHold(ctx, nil)
+	return concluded(ctx, o, err)
 }
 
 func (d *Driver) setHold(ctx context.Context, hold *slipway.Hold) (Outcome, error) {

@@ -12,7 +12,8 @@ import (
 // nothing. A release that waits for its verification is left to it until its
 // deadline. A run that is alive is waited for.
 func (d *Driver) Recover(ctx context.Context) (Outcome, error) {
-	return d.closing(ctx)(d.recover(ctx))
+	o, err := d.recover(ctx)
+	return concluded(ctx, o, err)
 }
 
 func (d *Driver) recover(ctx context.Context) (Outcome, error) {

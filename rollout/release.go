@@ -12,6 +12,7 @@ const (
 	stepRollout  = "rollout"
 	stepVerify   = "verify"
 	stepRollback = "rollback"
+	stepRecord   = "record"
 )
 
 // stepOf returns the step a phase belongs to; "" between steps and at the end.

@@ -31,7 +31,8 @@ func (d *Driver) Rollback(ctx context.Context, to Return) (Outcome, error) {
 	if to.Reason == "" {
 		to.Reason = "rolled back by hand"
 	}
-	return d.closing(ctx)(d.rollback(ctx, to))
+	o, err := d.rollback(ctx, to)
+	return concluded(ctx, o, err)
 }
 
 func (d *Driver) rollback(ctx context.Context, to Return) (Outcome, error) {

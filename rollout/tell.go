@@ -48,7 +48,7 @@ func (r *run) tellChange(old, next slipway.Release, s Seen) {
 		r.tell(next, slipway.Event{Kind: slipway.Started, Step: to, Message: starting(next)})
 	}
 	if next.Phase.Ended() {
-		r.tell(next, slipway.Event{Kind: slipway.Concluded, Step: "record", Message: tell(next), Outcome: &next})
+		r.tell(next, slipway.Event{Kind: slipway.Concluded, Step: stepRecord, Message: tell(next), Outcome: &next})
 	}
 }
 

@@ -13,7 +13,8 @@ import (
 // ended the release meanwhile, that is the outcome; if another run has taken
 // the target, it is Superseded.
 func (d *Driver) Verify(ctx context.Context, release slipway.Release) (Outcome, error) {
-	return d.closing(ctx)(d.verify(ctx, release))
+	o, err := d.verify(ctx, release)
+	return concluded(ctx, o, err)
 }
 
 func (d *Driver) verify(ctx context.Context, release slipway.Release) (Outcome, error) {
