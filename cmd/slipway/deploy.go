@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"time"
@@ -33,13 +34,34 @@ func (cmd deployCommand) Run(ctx context.Context, p *program, c *cli) error {
 		if err != nil {
 			return err
 		}
-		out, err := j.deploy(ctx)
+		out, err := j.inTurn(ctx, results)
 		results = append(results, j.outcome(out, err))
 		if err := endedAs(out, err); err != nil {
 			return p.say(results, err)
 		}
 	}
 	return p.say(results, nil)
+}
+
+// waits is the outcome of a release whose environment comes after one that did
+// not become live with this version.
+const waits rollout.Kind = "waits"
+
+// inTurn deploys, unless the environment comes after one of the results that
+// has nothing verified to show for it.
+func (j *journey) inTurn(ctx context.Context, results []outcomeResult) (rollout.Outcome, error) {
+	for _, before := range results {
+		if before.Environment != j.after || before.asked != j.ref {
+			continue
+		}
+		if before.Kind != rollout.Live && before.Kind != rollout.Nothing {
+			message := fmt.Sprintf("%s waits: %s answered %s", j.environment, j.after, before.Kind)
+			j.story.conclude(message)
+			return rollout.Outcome{Kind: waits, Message: message}, nil
+		}
+		j.proven = before.Release.Model.Version
+	}
+	return j.deploy(ctx)
 }
 
 // settings returns all releases to make; each has an image and a target.
@@ -85,8 +107,12 @@ func (cmd deployCommand) journey(p *program, s settings) (*journey, error) {
 func (j *journey) deploy(ctx context.Context) (rollout.Outcome, error) {
 	out, err := j.driver().Deploy(ctx, j.ask(j.prepare))
 	var left notPromoted
-	if errors.As(err, &left) {
+	var moved notProven
+	switch {
+	case errors.As(err, &left):
 		return rollout.Outcome{Kind: rollout.Nothing, Release: *left.serving, Serving: left.serving, Message: left.Error()}, nil
+	case errors.As(err, &moved):
+		return rollout.Outcome{Kind: waits, Message: moved.Error()}, nil
 	}
 	j.settle(ctx, &out, err)
 	return out, err

@@ -16,10 +16,11 @@ import (
 type environment struct {
 	getenv func(string) string
 	names  map[*kong.Value][]string
+	read   map[string]string // flag → the variable it was read from
 }
 
 func newEnvironment(getenv func(string) string) *environment {
-	return &environment{getenv: getenv, names: map[*kong.Value][]string{}}
+	return &environment{getenv: getenv, names: map[*kong.Value][]string{}, read: map[string]string{}}
 }
 
 // adopt takes over the variables of all flags and arguments below the node.
@@ -60,10 +61,22 @@ func (e *environment) Validate(*kong.Application) error { return nil }
 // Resolve is part of kong.Resolver: kong asks it for the flags that the
 // command line does not give.
 func (e *environment) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
-	if _, text := e.lookUp(flag.Value); text != "" {
-		return text, nil
+	name, text := e.lookUp(flag.Value)
+	if text == "" {
+		return nil, nil
 	}
-	return nil, nil
+	e.read["--"+flag.Name] = name
+	return text, nil
+}
+
+// blame names the variable behind an error that kong puts down to a flag.
+func (e *environment) blame(err error) error {
+	for _, word := range strings.FieldsFunc(err.Error(), func(r rune) bool { return r == ' ' || r == ':' }) {
+		if name := e.read[word]; name != "" {
+			return fmt.Errorf("%w (from %s)", err, name)
+		}
+	}
+	return err
 }
 
 // arguments fills the optional arguments that the command line does not give;

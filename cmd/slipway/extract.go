@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -100,7 +101,22 @@ func (j *journey) resolved(ctx context.Context) (slipway.ModelVersion, error) {
 		return slipway.ModelVersion{}, err
 	}
 	version, err := registry.Resolve(ctx, j.ref)
+	if err == nil && j.proven != "" && j.proven != version.ModelVersion.Version {
+		err = j.notProven(version.ModelVersion)
+	}
 	return version.ModelVersion, err
+}
+
+// notProven is that a newer version was promoted than the one that the
+// environment before is live with: no failure, the next run brings both.
+type notProven struct{ why string }
+
+func (n notProven) Error() string { return n.why }
+
+func (j *journey) notProven(promoted slipway.ModelVersion) error {
+	left := notProven{fmt.Sprintf("%s waits: %s is live with version %s, and %s points at %s now", j.environment, j.after, j.proven, j.ref.Promotion(), promoted)}
+	j.story.warn("resolve", "%s", left)
+	return ended{code: exitLive, cause: left}
 }
 
 // directoryVersion names a model directory after its files.
@@ -120,7 +136,8 @@ func directoryVersion(dir string, name slipway.ModelName) (slipway.ModelVersion,
 // nothingPromoted makes a missing promotion a warning where something serves
 // already: what serves goes on, unless --strict.
 func (j *journey) nothingPromoted(ctx context.Context, err error) error {
-	if slipway.CodeOf(err) != slipway.NotFound || !j.ref.Moves() || j.strict || j.journal == nil {
+	var e ended
+	if errors.As(err, &e) || slipway.CodeOf(err) != slipway.NotFound || !j.ref.Moves() || j.strict || j.journal == nil {
 		return err
 	}
 	record, loadErr := j.journal.Load(ctx)

@@ -162,6 +162,7 @@ type outcomeResult struct {
 	Target      string `json:"target"`
 	rollout.Outcome
 	Error string `json:"error,omitempty"`
+	asked slipway.ModelRef
 }
 
 // finish keeps what became of the release for the next step, and says it.
@@ -176,7 +177,7 @@ func (j *journey) finish(ctx context.Context, h handover, out rollout.Outcome, e
 }
 
 func (j *journey) outcome(out rollout.Outcome, err error) outcomeResult {
-	r := outcomeResult{Environment: j.environment, Target: j.targetText(), Outcome: out}
+	r := outcomeResult{Environment: j.environment, Target: j.targetText(), Outcome: out, asked: j.ref}
 	if err != nil {
 		r.Error = err.Error()
 	}
@@ -216,7 +217,7 @@ func (r outcomeResult) text() string {
 // exitCodes of outcomes (design §4).
 var exitCodes = map[rollout.Kind]int{
 	rollout.Live: exitLive, rollout.Nothing: exitLive, rollout.Unverified: exitLive, rollout.Superseded: exitLive,
-	rollout.Quarantined: exitLive, rollout.Held: exitLive, rollout.Resumed: exitLive,
+	rollout.Quarantined: exitLive, rollout.Held: exitLive, waits: exitLive, rollout.Resumed: exitLive,
 	rollout.Failed: exitFailed, rollout.RolledBack: exitRolledBack, rollout.Removed: exitRolledBack,
 	rollout.NeedsPerson: exitNeedsPerson, rollout.Unfinished: exitNeedsPerson,
 }

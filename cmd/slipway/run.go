@@ -44,7 +44,7 @@ func (p *program) execute(ctx context.Context, args []string) int {
 	case helped: // kong goes on after --help; what it finds then does not matter
 		return exitLive
 	case err != nil:
-		return p.fail(ctx, usage(err, hintForUsage(parser, err)))
+		return p.fail(ctx, usage(env.blame(err), hintForUsage(parser, err)))
 	}
 	if err := env.arguments(parsed); err != nil {
 		return p.fail(ctx, err)

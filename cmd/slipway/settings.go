@@ -44,7 +44,9 @@ type settings struct {
 	secretEnv   []string
 	replicas    int
 	reason      string
-	server      string // --server, also for images of another platform
+	server      string          // --server, also for images of another platform
+	after       string          // the environment that must be live with the version first
+	proven      slipway.Version // the version that is live there; empty: any
 }
 
 // choose returns the releases that the flags and the configuration name
@@ -134,7 +136,7 @@ func chooseEnvironments(m configModel, pl placeFlags) ([]configEnvironment, erro
 
 func merge(m modelFlags, pl placeFlags, entry configModel, e configEnvironment, getenv func(string) string) (settings, error) {
 	s := settings{
-		mlflowURI: m.MLflow, strict: m.Strict, environment: e.Name, replicas: pl.Replicas, reason: pl.Reason,
+		mlflowURI: m.MLflow, strict: m.Strict, environment: e.Name, after: e.After, replicas: pl.Replicas, reason: pl.Reason,
 		image:     orElse(pl.Image, entry.Image),
 		env:       maps.Clone(e.Env),
 		secretEnv: e.SecretEnv,
