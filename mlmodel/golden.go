@@ -113,6 +113,10 @@ func ReadManifest(dir string) (Manifest, error) {
 	if err := json.Unmarshal(data, &m); err != nil {
 		return Manifest{}, syntaxAt(op, data, err)
 	}
+	if m.SchemaVersion > slipway.RecordSchema {
+		return Manifest{}, slipway.Errorf(slipway.Invalid, op, "it is of form %d, and this program reads form %d", m.SchemaVersion, slipway.RecordSchema).
+			WithHint("use the slipway that made the image, or a newer one")
+	}
 	return m, nil
 }
 

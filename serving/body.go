@@ -17,10 +17,10 @@ const (
 
 // contentType reads the Content-Type header. The refusals are plain text with
 // status 415, as from MLflow. A missing header, on which MLflow fails, is read
-// as JSON.
-func contentType(h http.Header) (bodyKind, *refusal) {
+// as JSON, and on /predict so is what curl -d says by default.
+func contentType(h http.Header, door door) (bodyKind, *refusal) {
 	values := h["Content-Type"]
-	if len(values) == 0 || values[0] == "application/json" {
+	if len(values) == 0 || values[0] == "application/json" || door == predict && values[0] == "application/x-www-form-urlencoded" {
 		return jsonBody, nil
 	}
 	media, params, err := mime.ParseMediaType(values[0])

@@ -74,19 +74,40 @@ func (o *Output) part(from, to int) Output {
 	return p
 }
 
+// values is how many values of the output's kind there are.
 func (o *Output) values() int {
-	return len(o.Floats) + len(o.Ints) + len(o.Bools) + len(o.Strings)
+	switch o.Kind {
+	case Float, Float32:
+		return len(o.Floats)
+	case Int, Time:
+		return len(o.Ints)
+	case Bool:
+		return len(o.Bools)
+	case String, Bytes:
+		return len(o.Strings)
+	}
+	return 0
 }
 
-// rows is how many answers the output holds.
-func (o *Output) rows() int {
-	switch {
-	case len(o.List) > 0:
-		return o.List[0].rows()
-	case len(o.Shape) > 0:
-		return o.Shape[0]
+// answers reports whether the output is an answer to so many rows, with as
+// many values as its shape says.
+func (o *Output) answers(rows int) bool {
+	if o.List != nil || o.Columns {
+		for i := range o.List {
+			if !o.List[i].answers(rows) {
+				return false
+			}
+		}
+		return len(o.List) > 0
 	}
-	return o.values()
+	if len(o.Shape) == 0 || o.Shape[0] != rows {
+		return false
+	}
+	total := 1
+	for _, n := range o.Shape {
+		total *= n
+	}
+	return total == o.values()
 }
 
 func appendNamed(b []byte, list []Output, s spelling) []byte {

@@ -126,7 +126,7 @@ func confirm(asked []mlmodel.Prediction, answers []json.RawMessage, g mlmodel.Go
 			continue
 		}
 		if d := mlmodel.Compare(p.Answer, answers[i], g); d != nil {
-			return slipway.Errorf(slipway.Invalid, "making the golden predictions", "%s", goldenDiffers(i, p.Request, d)).
+			return slipway.Errorf(slipway.Invalid, "making the golden predictions", "%s", goldenDiffers(i, p.Request, d, "")).
 				WithHint("the model does not answer as the golden file says: mend one of them")
 		}
 	}
@@ -134,8 +134,15 @@ func confirm(asked []mlmodel.Prediction, answers []json.RawMessage, g mlmodel.Go
 }
 
 // goldenDiffers says in one sentence which golden prediction differs and how.
-func goldenDiffers(i int, request json.RawMessage, d *mlmodel.Difference) string {
-	return fmt.Sprintf("golden prediction %d differs: request %s: %s", i+1, short(string(request), 300), d)
+func goldenDiffers(i int, request json.RawMessage, d *mlmodel.Difference, by string) string {
+	if by != "" {
+		by = " (" + by + ")"
+	}
+	at := ""
+	if d.Path != "" {
+		at = " at " + d.Path
+	}
+	return fmt.Sprintf("golden prediction %d differs%s: request %s, expected %s%s, got %s", i+1, at, short(string(request), 300), d.Want, by, d.Got)
 }
 
 // CheckGolden asks the model for its golden predictions and reports the first
@@ -148,11 +155,7 @@ func CheckGolden(ctx context.Context, m *mlmodel.Model, p Predictor, g mlmodel.G
 			return unanswered(i, want.Request, err)
 		}
 		if d := mlmodel.Compare(want.Answer, got, g); d != nil {
-			by := ""
-			if g.By != "" {
-				by = " (" + g.By + ")"
-			}
-			return slipway.Errorf(slipway.Invalid, "checking the golden predictions", "%s%s", goldenDiffers(i, want.Request, d), by)
+			return slipway.Errorf(slipway.Invalid, "checking the golden predictions", "%s", goldenDiffers(i, want.Request, d, g.By))
 		}
 	}
 	return nil

@@ -128,7 +128,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, c *call, door do
 	if m == nil {
 		return busy("The model is being loaded; try again in a second.")
 	}
-	kind, refused := contentType(r.Header)
+	kind, refused := contentType(r.Header, door)
 	if refused != nil {
 		return refused
 	}
@@ -140,7 +140,11 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, c *call, door do
 	if refused := m.reply(r.Context(), c, kind, door, &s.who); refused != nil {
 		return refused
 	}
-	w.Header()["Content-Type"] = jsonType
+	h := w.Header()
+	h["Content-Type"] = jsonType
+	if r.Header["X-Request-Id"] != nil {
+		h.Set("X-Request-Id", requestID(r))
+	}
 	_, _ = w.Write(c.reply) // a client that is gone needs no answer
 	return nil
 }

@@ -157,6 +157,9 @@ func (s *Server) countConns(c net.Conn, state http.ConnState) {
 // load makes the server ready.
 func (s *Server) load(ctx context.Context) error {
 	start := time.Now()
+	if s.who.err != nil {
+		return s.who.err
+	}
 	m, err := mlmodel.Open(s.config.Dir)
 	if err != nil {
 		return err
@@ -239,13 +242,17 @@ type identity struct {
 	name, version, engine string
 	nameHeader            []string
 	versionHeader         []string
+	err                   error // why the image's word cannot be read
 }
 
-// identify takes the image's word first.
+// identify takes the image's word before anything else.
 func identify(c Config) identity {
 	who := identity{name: c.ModelName, version: c.ModelVersion}
-	if m, err := mlmodel.ReadManifest(c.Dir); err == nil { // load reports what is wrong with it
+	switch m, err := mlmodel.ReadManifest(c.Dir); {
+	case err == nil:
 		who = identity{name: string(m.Model.Name), version: string(m.Model.Version), engine: m.Engine}
+	case slipway.CodeOf(err) != slipway.NotFound:
+		who.err = err
 	}
 	who.name = orDefault(who.name, filepath.Base(c.Dir))
 	who.nameHeader, who.versionHeader = []string{headerValue(who.name)}, []string{headerValue(who.version)}

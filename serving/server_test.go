@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -187,7 +188,7 @@ func TestGoldenGate(t *testing.T) {
 	}{
 		"another answer": {mlmodel.Golden{SchemaVersion: 1, By: "scikit-learn 1.5.2", Predictions: []mlmodel.Prediction{
 			{Request: request, Answer: json.RawMessage(`[3.0]`)}, {Request: request, Answer: json.RawMessage(`[4.0]`)}}}, nil,
-			[]string{"golden prediction 2 differs", `{"inputs":[{"x":1.5}]}`, "expected 4.0, got 3.0", "(scikit-learn 1.5.2)"}},
+			[]string{`golden prediction 2 differs at [0]: request {"inputs":[{"x":1.5}]}, expected 4.0 (scikit-learn 1.5.2), got 3.0`}},
 		"NaN": {mlmodel.Golden{SchemaVersion: 1, Predictions: []mlmodel.Prediction{{Request: request, Answer: json.RawMessage(`["NaN"]`)}}}, nil,
 			[]string{`expected "NaN", got 3.0`}},
 		"a panic": {mlmodel.Golden{SchemaVersion: 1, Predictions: []mlmodel.Prediction{{Request: request, Answer: json.RawMessage(`[3.0]`)}}},
@@ -343,11 +344,42 @@ func TestPanicIsAnswered(t *testing.T) {
 // TestWrongOutput keeps an engine's mistake from a client.
 func TestWrongOutput(t *testing.T) {
 	t.Parallel()
-	s := loaded(t, serving.Config{Dir: modelDir(t, oneColumn), Engines: []serving.Engine{double{func(context.Context, *serving.Batch) (*serving.Output, error) {
-		return &serving.Output{Shape: []int{2}, Floats: []float64{1, 2}}, nil
-	}}}})
-	if got := ask(s, "POST", "/invocations", jsonHeader(), `{"inputs":[{"x":1}]}`); got.Code != 500 {
-		t.Errorf("%d %s", got.Code, got.Body)
+	for name, output := range map[string]*serving.Output{
+		"none": nil, "no shape": {}, "two rows": {Shape: []int{2}, Floats: []float64{1, 2}}, "too few": {Shape: []int{1, 2}, Floats: []float64{1}},
+		"of another kind": {Shape: []int{1}, Kind: serving.Int, Floats: []float64{1}}, "an empty list": {List: []serving.Output{}}, "no columns": {Columns: true},
+		"one column short": {Columns: true, List: []serving.Output{{Name: "a", Shape: []int{1}, Floats: []float64{1}}, {Name: "b"}}},
+	} {
+		s := loaded(t, serving.Config{Dir: modelDir(t, oneColumn), Engines: []serving.Engine{double{func(context.Context, *serving.Batch) (*serving.Output, error) {
+			return output, nil
+		}}}})
+		if got := ask(s, "POST", "/invocations", jsonHeader(), `{"inputs":[{"x":1}]}`); got.Code != 500 {
+			t.Errorf("%s: %d %s", name, got.Code, got.Body)
+		}
+	}
+}
+
+// TestOutputs writes every form of an answer.
+func TestOutputs(t *testing.T) {
+	t.Parallel()
+	one := []int{1}
+	for want, output := range map[string]serving.Output{
+		`[[0.25, 0.75], [1.0, 0.0]]`: {Shape: []int{2, 2}, Floats: []float64{0.25, 0.75, 1, 0}},
+		`[[[1, 2]], [[3, 4]]]`:       {Shape: []int{2, 1, 2}, Kind: serving.Int, Ints: []int64{1, 2, 3, 4}},
+		`[0.1]`:                      {Shape: one, Kind: serving.Float32, Floats: []float64{float64(float32(0.1))}},
+		`["a\"\u0001\nü", "\\"]`:     {Shape: []int{2}, Kind: serving.String, Strings: []string{"a\"\x01\nü", "\\"}},
+		"[\"\ufffd\"]":               {Shape: one, Kind: serving.String, Strings: []string{"\xff"}},
+		`[true, false]`:              {Shape: []int{2}, Kind: serving.Bool, Bools: []bool{true, false}},
+		`["2024-05-01T12:30:00"]`:    {Shape: one, Kind: serving.Time, Ints: []int64{1714566600000000000}},
+		`["aGk="]`:                   {Shape: one, Kind: serving.Bytes, Strings: []string{"hi"}},
+		`["NaN", "Infinity", 1e+16]`: {Shape: []int{3}, Floats: []float64{math.NaN(), math.Inf(1), 1e16}},
+		`[[[0.5]], [[1.0]]]`:         {List: []serving.Output{{Shape: []int{1, 1}, Floats: []float64{0.5}}, {Shape: []int{1, 1}, Floats: []float64{1}}}},
+		`{"label": [1], "p": [0.5]}`: {List: []serving.Output{{Name: "label", Shape: one, Kind: serving.Int, Ints: []int64{1}}, {Name: "p", Shape: one, Floats: []float64{0.5}}}},
+		`[{"n": 1, "s": "x"}, {"n": 2, "s": "y"}]`: {Columns: true, List: []serving.Output{
+			{Name: "n", Shape: []int{2}, Kind: serving.Int, Ints: []int64{1, 2}}, {Name: "s", Shape: []int{2}, Kind: serving.String, Strings: []string{"x", "y"}}}},
+	} {
+		if got := string(serving.AppendOutput(&output)); got != want {
+			t.Errorf("%s instead of %s", got, want)
+		}
 	}
 }
 
