@@ -138,7 +138,7 @@ func (d *Driver) attempt(ctx context.Context, ask Ask, release slipway.Release, 
 	defer r.letGo(ctx)
 	recovered, err := r.finish(ctx, nil)
 	if err != nil {
-		o, err := r.unfinished(ctx, *recovered, err)
+		o, err := r.leftBehind(ctx, *recovered, err)
 		return o, nil, err
 	}
 	r.inSteps = inSteps
@@ -255,29 +255,4 @@ func (r *run) stamp(release slipway.Release) (slipway.Release, error) {
 	release.Deadline = now.Add(r.config.Limits.of(slipway.Pending, release))
 	release.Spans = nextSpans(release.Spans, "", stepRollout, now)
 	return release, nil
-}
-
-// unfinished returns the outcome of a release this run could not bring to its
-// end, by what became of it since.
-func (r *run) unfinished(ctx context.Context, release slipway.Release, cause error) (Outcome, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.config.Limits.Stop)
-	defer cancel()
-	rec, err := r.journal.Load(ctx)
-	if err == nil {
-		if ended := find(rec, release.ID); ended != nil {
-			return outcomeOf(*ended, rec.Live), nil
-		}
-		if rec.Current == nil || rec.Current.ID != release.ID {
-			return Outcome{Kind: Failed, Release: release, Serving: rec.Live}, cause
-		}
-		release = *rec.Current
-	}
-	resume := "slipway recover " + r.config.Target
-	o := Outcome{Kind: Unfinished, Release: release, Serving: release.Previous, Hint: resume}
-	if release.Fence > r.lock.Fence() {
-		o.Message = fmt.Sprintf("another run holds the target now and goes on with %s", release.Model)
-	} else {
-		o.Message = fmt.Sprintf("%s is %s and stays so in the journal; `%s` goes on from there", release.Model, release.Phase, resume)
-	}
-	return o, &slipway.Error{Op: "rolling out " + release.Model.String(), Code: slipway.CodeOf(cause), Message: o.Message, Hint: resume, Err: cause}
 }

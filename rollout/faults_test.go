@@ -252,6 +252,29 @@ func TestTheEndIsFoundOut(t *testing.T) {
 	})
 }
 
+// What becomes of another run's release is not the answer to this one's.
+func TestTheEndOfWhatWasLeftIsNotOurs(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.deploy(1)
+		w.leave(3, slipway.Verifying)
+		b := &bent{world: w}
+		b.store = func(r slipway.Record) (error, error) {
+			if stored(r) != string(slipway.Verified) {
+				return nil, nil
+			}
+			w.journal.Die()
+			b.loads = 1
+			return nil, away
+		}
+		o, err := b.deployBent(w.Context())
+		if err == nil || o.Recovered == nil || o.Recovered.Model != version(3) {
+			w.Errorf("gave %+v, %v", o, err)
+		}
+		w.wantKind(o, rollout.Failed)
+		w.wantServing(3)
+	})
+}
+
 // A target that was changed while nothing was on its way is told about, and
 // the next release replaces what is there.
 func TestATargetThatDrifted(t *testing.T) {

@@ -55,3 +55,62 @@ func (d *Driver) atRest(rec slipway.Record) (Outcome, bool) {
 	}
 	return Outcome{}, false
 }
+
+// finish drives to its end what is on its way to the target, under this run's
+// fence and with the time its phase has from now on; nil: nothing was. A
+// problem stops it.
+func (r *run) finish(ctx context.Context, stop *slipway.Problem) (*slipway.Release, error) {
+	if r.rec.Current == nil {
+		return nil, nil
+	}
+	release := *r.rec.Current
+	release.Fence = r.lock.Fence()
+	if !release.Phase.Ended() {
+		release.Deadline = time.Now().UTC().Add(r.config.Limits.of(release.Phase, release))
+	}
+	rec := r.rec
+	rec.Current = &release
+	if err := r.store(ctx, rec, release.Deadline); err != nil {
+		return &release, err
+	}
+	r.tellTakenUp(release)
+	r.stop = stop
+	ended, err := r.drive(ctx)
+	r.stop = nil
+	return &ended, err
+}
+
+// unfinished returns the outcome of a release this run could not bring to its
+// end, by what became of it since.
+func (r *run) unfinished(ctx context.Context, release slipway.Release, cause error) (Outcome, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.config.Limits.Stop)
+	defer cancel()
+	rec, err := r.journal.Load(ctx)
+	if err == nil {
+		if ended := find(rec, release.ID); ended != nil {
+			return outcomeOf(*ended, rec.Live), nil
+		}
+		if rec.Current == nil || rec.Current.ID != release.ID {
+			return Outcome{Kind: Failed, Release: release, Serving: rec.Live}, cause
+		}
+		release = *rec.Current
+	}
+	resume := "slipway recover " + r.config.Target
+	o := Outcome{Kind: Unfinished, Release: release, Serving: release.Previous, Hint: resume}
+	if release.Fence > r.lock.Fence() {
+		o.Message = fmt.Sprintf("another run holds the target now and goes on with %s", release.Model)
+	} else {
+		o.Message = fmt.Sprintf("%s is %s and stays so in the journal; `%s` goes on from there", release.Model, release.Phase, resume)
+	}
+	return o, &slipway.Error{Op: "rolling out " + release.Model.String(), Code: slipway.CodeOf(cause), Message: o.Message, Hint: resume, Err: cause}
+}
+
+// leftBehind is unfinished for what an earlier run had left: its end is not
+// that of this operation, which has not begun.
+func (r *run) leftBehind(ctx context.Context, release slipway.Release, cause error) (Outcome, error) {
+	o, err := r.unfinished(ctx, release, cause)
+	if err != nil {
+		return o, err
+	}
+	return Outcome{Kind: Failed, Serving: o.Serving, Recovered: &o.Release, Message: "not begun: " + cause.Error(), Hint: "run it again"}, cause
+}

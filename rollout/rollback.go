@@ -43,7 +43,7 @@ func (d *Driver) rollback(ctx context.Context, to Return) (Outcome, error) {
 	defer r.letGo(ctx)
 	recovered, err := r.finish(ctx, &slipway.Problem{Kind: KindByHand, Message: to.Reason})
 	if err != nil {
-		return r.unfinished(ctx, *recovered, err)
+		return r.leftBehind(ctx, *recovered, err)
 	}
 	if recovered != nil && settles(*recovered, to, r.rec.Live) {
 		o := outcomeOf(*recovered, r.rec.Live)

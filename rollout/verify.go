@@ -3,7 +3,6 @@ package rollout
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/slipway-dev/slipway"
 )
@@ -54,28 +53,4 @@ func (d *Driver) fate(ctx context.Context, release slipway.Release) (Outcome, er
 		Message: fmt.Sprintf("%s was superseded: another run has taken the target since it was rolled out", release.Model),
 		Hint:    "slipway status " + d.config.Target,
 	}, nil
-}
-
-// finish drives to its end what is on its way to the target, under this run's
-// fence and with the time its phase has from now on; nil: nothing was. A
-// problem stops it.
-func (r *run) finish(ctx context.Context, stop *slipway.Problem) (*slipway.Release, error) {
-	if r.rec.Current == nil {
-		return nil, nil
-	}
-	release := *r.rec.Current
-	release.Fence = r.lock.Fence()
-	if !release.Phase.Ended() {
-		release.Deadline = time.Now().UTC().Add(r.config.Limits.of(release.Phase, release))
-	}
-	rec := r.rec
-	rec.Current = &release
-	if err := r.store(ctx, rec, release.Deadline); err != nil {
-		return &release, err
-	}
-	r.tellTakenUp(release)
-	r.stop = stop
-	ended, err := r.drive(ctx)
-	r.stop = nil
-	return &ended, err
 }
