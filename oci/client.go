@@ -32,7 +32,7 @@ import (
 // Config is what a Client can be told. The zero value works.
 type Config struct {
 	Keychain  authn.Keychain    // credentials; nil: none
-	Transport http.RoundTripper // nil: as http.DefaultTransport
+	Transport http.RoundTripper // nil: like http.DefaultTransport
 	UserAgent string            // default: slipway
 
 	Jobs     int           // requests at a time; default 4
@@ -60,7 +60,9 @@ func (c Config) withDefaults() Config {
 		c.Keychain = authn.NewMultiKeychain()
 	}
 	if c.Transport == nil {
-		c.Transport = http.DefaultTransport.(*http.Transport).Clone()
+		t := http.DefaultTransport.(*http.Transport).Clone()
+		t.MaxIdleConnsPerHost = c.Jobs
+		c.Transport = t
 	}
 	return c
 }

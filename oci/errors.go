@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"syscall"
 	"unicode"
@@ -170,8 +172,16 @@ func wireFailure(op, host string, err error) error {
 		e.Code, e.Message, e.Hint = slipway.Exhausted, "the disk is full", "free some space"
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrExist):
 		e.Code, e.Message, e.Hint = slipway.Invalid, "", ""
+	case !fromNetwork(err): // it answered, with something that is of no use
+		e.Code, e.Message, e.Hint = slipway.Invalid, "", ""
 	}
 	return e
+}
+
+func fromNetwork(err error) bool {
+	var request *url.Error
+	var network net.Error
+	return errors.As(err, &request) || errors.As(err, &network) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, context.DeadlineExceeded)
 }
 
 func credentialsFailure(repo name.Repository, err error) error {

@@ -17,6 +17,6 @@ var (
 
 // UnpackLayer writes what a layer says below root.
 func UnpackLayer(root *os.Root, r io.Reader, maxBytes int64, maxEntries int) error {
-	u := &unpacker{root: root, entries: maxEntries}
+	u := &unpacker{root: root, bytes: maxBytes, entries: maxEntries}
 	return u.layer(&limited{r: r, left: maxBytes})
 }

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"fmt"
 	"io"
 	"io/fs"
 	"log"
@@ -41,6 +42,35 @@ func special(kind byte, name, target string) tar.Header {
 	return tar.Header{Typeflag: kind, Name: name, Linkname: target, Mode: 0o777}
 }
 
+// sparse is an archive of one file that is a hole of n bytes (GNU tar, "PAX
+// Format 0.1"), which archive/tar reads and does not write.
+func sparse(name string, n int64) []byte {
+	var records strings.Builder
+	for _, kv := range [][2]string{
+		{"GNU.sparse.size", fmt.Sprint(n)}, {"GNU.sparse.numblocks", "1"}, {"GNU.sparse.map", fmt.Sprintf("%d,0", n)}, {"GNU.sparse.name", name},
+	} {
+		line := " " + kv[0] + "=" + kv[1] + "\n"
+		size := len(line) + 2 // all of them take two digits
+		fmt.Fprintf(&records, "%d%s", size, line)
+	}
+	pad := strings.Repeat("\x00", 512-records.Len())
+	return []byte(block("pax", records.Len(), 'x') + records.String() + pad + block(name, 0, '0') + strings.Repeat("\x00", 1024))
+}
+
+// block is the header of a tar entry.
+func block(name string, size int, kind byte) string {
+	b := make([]byte, 512)
+	copy(b, name)
+	copy(b[100:], fmt.Sprintf("%07o\x00%07o\x00%07o\x00%011o\x00%011o\x00        %c", 0o644, 0, 0, size, 0, kind))
+	copy(b[257:], "ustar\x0000")
+	var sum int
+	for _, c := range b {
+		sum += int(c)
+	}
+	copy(b[148:], fmt.Sprintf("%06o\x00 ", sum))
+	return string(b)
+}
+
 // archive writes entries without the checks that an honest tool makes.
 func archive(t testing.TB, entries ...tar.Header) []byte {
 	t.Helper()
@@ -48,7 +78,7 @@ func archive(t testing.TB, entries ...tar.Header) []byte {
 	w := tar.NewWriter(&b)
 	for _, h := range entries {
 		content := h.PAXRecords["test.content"]
-		h.PAXRecords = nil
+		delete(h.PAXRecords, "test.content")
 		if err := w.WriteHeader(&h); err != nil {
 			t.Fatal(err)
 		}
@@ -123,6 +153,11 @@ func TestUnpackHostile(t *testing.T) {
 			wantRefused(t, foreign(t, layer), test.code, test.says)
 		})
 	}
+}
+
+func TestUnpackSparse(t *testing.T) {
+	t.Parallel()
+	wantRefused(t, foreign(t, blob(zip(t, sparse("model/x", 1<<40)), types.OCILayer)), slipway.Exhausted, "more bytes")
 }
 
 func many(n int) []tar.Header {
@@ -258,6 +293,7 @@ func FuzzUnpack(f *testing.F) {
 	f.Add(archive(f, special(tar.TypeLink, "model/x", "model/y"), file("model/x/y", "z")))
 	f.Add(archive(f, file("model/x", "1"), file("model/x/y", "2"), file("model/.wh..wh..opq", "")))
 	f.Add(archive(f, file("model/"+strings.Repeat("long", 100), "1"), dir("slipway/ü")))
+	f.Add(sparse("model/x", 1<<40))
 	f.Add([]byte("hello"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		const most = 1 << 20

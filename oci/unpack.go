@@ -155,7 +155,7 @@ func (s *session) unpackInto(ctx context.Context, m *v1.Manifest, tmp string, ma
 	}
 	defer root.Close()
 	config := s.client.config
-	u := &unpacker{root: root, bytes: config.MaxBytes, entries: config.MaxEntries}
+	u := &unpacker{root: root, read: config.MaxBytes, bytes: config.MaxBytes, entries: config.MaxEntries}
 	for _, d := range m.Layers {
 		if err := s.unpackLayer(ctx, u, d); err != nil {
 			return err
@@ -179,7 +179,7 @@ func (s *session) unpackLayer(ctx context.Context, u *unpacker, d v1.Descriptor)
 		return err
 	}
 	defer r.Close()
-	limit := &limited{r: r, left: u.bytes}
+	limit := &limited{r: r, left: u.read}
 	if err := u.layer(limit); err != nil {
 		return err
 	}
@@ -187,7 +187,7 @@ func (s *session) unpackLayer(ctx context.Context, u *unpacker, d v1.Descriptor)
 	if _, err := io.Copy(io.Discard, limit); err != nil {
 		return brokenLayer(err)
 	}
-	u.bytes = limit.left
+	u.read = limit.left
 	_, err = io.Copy(io.Discard, blob)
 	return err
 }
@@ -230,8 +230,9 @@ func (l *limited) Read(p []byte) (int, error) {
 // unpacker writes what the layers say below root, one after the other.
 type unpacker struct {
 	root    *os.Root
-	bytes   int64 // still allowed
-	entries int   // still allowed
+	read    int64 // bytes that may still be read from the layers
+	bytes   int64 // that may still be written
+	entries int   // that may still come
 }
 
 func (u *unpacker) layer(r io.Reader) error {
@@ -310,9 +311,12 @@ func (u *unpacker) write(name string, mode fs.FileMode, content io.Reader) (err 
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	if _, err := io.Copy(f, content); err != nil {
+	// Counted apart from what was read: a sparse file is larger than its archive.
+	limit := &limited{r: content, left: u.bytes}
+	if _, err := io.Copy(f, limit); err != nil {
 		return brokenLayer(fmt.Errorf("writing %.200q: %w", name, err))
 	}
+	u.bytes = limit.left
 	return nil
 }
 

@@ -1,10 +1,12 @@
 package pack_test
 
 import (
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -39,6 +41,35 @@ func TestChild(t *testing.T) {
 		return // an ordinary run: TestSameAnywhere is the test
 	}
 	fmt.Println("digest", digest(t, build(t, copied(t, sample(t), dir))))
+}
+
+// TestDiskFull builds in a process whose files may not grow beyond 64 KB.
+func TestDiskFull(t *testing.T) {
+	if os.Getenv("SLIPWAY_TEST_DISK") == "full" {
+		signal.Ignore(syscall.SIGXFSZ) // or the runtime dies of it
+		try(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: 64 << 10, Max: 64 << 10}))
+		c := sample(t)
+		c.ModelDir = os.Getenv("SLIPWAY_TEST_MODEL")
+		_, err := pack.Image(t.Context(), c)
+		wantError(t, err, slipway.Exhausted, "the disk is full")
+		for _, f := range cachedLayers(t, c.CacheDir) {
+			if strings.Contains(f, "spool-") {
+				t.Errorf("%s is left", f)
+			}
+		}
+		return
+	}
+	t.Parallel()
+	dir := t.TempDir()
+	big := make([]byte, 1<<20)
+	_, err := rand.Read(big)
+	try(t, err)
+	try(t, os.WriteFile(filepath.Join(dir, "weights"), big, 0o644))
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestDiskFull$")
+	cmd.Env = append(os.Environ(), "SLIPWAY_TEST_DISK=full", "SLIPWAY_TEST_MODEL="+dir)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
 }
 
 // copied is the sample in another folder, with the modes the umask leaves.

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/slipway-dev/slipway"
 )
 
 // cache is a folder of compressed layers: layers/COMPRESSION/DIFFID/DIGEST.
@@ -26,7 +28,12 @@ const keep = 8
 func openCache(dir string) (cache, error) {
 	dir = filepath.Join(cacheDir(dir), "layers")
 	if err := os.MkdirAll(filepath.Join(dir, compression), 0o700); err != nil {
-		return cache{}, failure(err)
+		e := &slipway.Error{Op: op, Code: slipway.Invalid, Message: "the cache cannot be written", Err: err,
+			Hint: "set XDG_CACHE_HOME to a folder that can be"}
+		if full := failure(err); slipway.CodeOf(full) == slipway.Exhausted {
+			return cache{}, full
+		}
+		return cache{}, e
 	}
 	return cache{dir}, nil
 }
@@ -122,7 +129,7 @@ func (c cache) prune() error {
 	spools, listErr := byAge(c.dir)
 	for _, s := range spools {
 		if !s.IsDir() && time.Since(s.ModTime()) > 24*time.Hour {
-			err = errors.Join(err, os.Remove(filepath.Join(c.dir, s.Name())))
+			err = errors.Join(err, os.RemoveAll(filepath.Join(c.dir, s.Name())))
 		}
 	}
 	return failure(errors.Join(err, listErr))

@@ -7,9 +7,6 @@ import (
 	"os"
 )
 
-// Failure is failure, for tests of errors that no test can bring about.
-var Failure = failure
-
 // WriteModelWhile packs the model directory and calls change before the write
 // of that number: 1 is the header of /model, 2 that of the first file.
 func WriteModelWhile(ctx context.Context, dir string, at int, change func() error) error {

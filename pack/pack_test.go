@@ -2,6 +2,7 @@ package pack_test
 
 import (
 	"archive/tar"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -424,10 +426,41 @@ func TestNothingIsLeft(t *testing.T) {
 	}
 }
 
-func TestDiskFull(t *testing.T) {
+func TestBuildsAtTheSameTime(t *testing.T) {
 	t.Parallel()
-	err := pack.Failure(&fs.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC})
-	wantError(t, err, slipway.Exhausted, "the disk is full")
+	c := sample(t)
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() {
+			img, err := pack.Image(t.Context(), c)
+			if err != nil {
+				t.Error(err)
+			} else if got := digest(t, img); got != pinned {
+				t.Errorf("got %s, want %s", got, pinned)
+			}
+		})
+	}
+	group.Wait()
+	if got := cachedLayers(t, c.CacheDir); len(got) != 1 {
+		t.Errorf("cached: %v", got)
+	}
+}
+
+func TestGivenUp(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := pack.Image(ctx, sample(t)); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestCacheCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	c := sample(t)
+	c.CacheDir = c.Server
+	_, err := pack.Image(t.Context(), c)
+	wantError(t, err, slipway.Invalid, "the cache cannot be written")
 }
 
 func write(t testing.TB, dir string, files map[string]string) {
