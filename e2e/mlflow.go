@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -110,8 +111,11 @@ func mlflowCommand(t testing.TB, python, dir, address string, s MLflowServer) (*
 	args := []string{"-c", supervise, "mlflow", dir, filepath.Join(filepath.Dir(python), "mlflow"), "server",
 		"--host", host, "--port", port, "--workers", "1",
 		"--backend-store-uri", "sqlite:///" + filepath.Join(dir, "mlflow.db")}
-	if !strings.Contains(strings.Join(s.Args, " "), "--no-serve-artifacts") {
-		args = append(args, "--serve-artifacts", "--artifacts-destination", filepath.Join(dir, "artifacts"))
+	if !slices.Contains(s.Args, "--no-serve-artifacts") {
+		args = append(args, "--serve-artifacts")
+		if !slices.Contains(s.Args, "--artifacts-destination") {
+			args = append(args, "--artifacts-destination", filepath.Join(dir, "artifacts"))
+		}
 	}
 	if s.Prefix != "" {
 		args = append(args, "--static-prefix", s.Prefix)
@@ -129,10 +133,11 @@ func mlflowCommand(t testing.TB, python, dir, address string, s MLflowServer) (*
 	return cmd, log, hangUp
 }
 
-// mlflowEnvironment is ours without MLflow's own settings, and without its
+// mlflowEnvironment is ours without MLflow's own settings, without its job
+// workers (seven processes that outlive the server) and without its
 // telemetry.
 func mlflowEnvironment() []string {
-	env := []string{"MLFLOW_DISABLE_TELEMETRY=true", "DO_NOT_TRACK=true"}
+	env := []string{"MLFLOW_DISABLE_TELEMETRY=true", "DO_NOT_TRACK=true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false"}
 	for _, e := range os.Environ() {
 		if !strings.HasPrefix(e, "MLFLOW_") {
 			env = append(env, e)
