@@ -140,9 +140,9 @@ func goldenDiffers(i int, request json.RawMessage, d *mlmodel.Difference, by str
 	}
 	at := ""
 	if d.Path != "" {
-		at = " at " + d.Path
+		at = "at " + d.Path + ": "
 	}
-	return fmt.Sprintf("golden prediction %d differs%s: request %s, expected %s%s, got %s", i+1, at, short(string(request), 300), d.Want, by, d.Got)
+	return fmt.Sprintf("golden prediction %d differs: request %s: %sexpected %s%s, got %s", i+1, short(string(request), 300), at, d.Want, by, d.Got)
 }
 
 // CheckGolden asks the model for its golden predictions and reports the first

@@ -42,7 +42,7 @@ func TestMakeGolden(t *testing.T) {
 		"the model's own":      {nil, slipway.SelfChecked, []string{"[1.0]", "[3.0]", "[5.0]", "[7.0]", "[9.0]"}, ""},
 		"all answers given":    {[]mlmodel.Prediction{ask(one, "[2]"), ask(two, "[2.0, 4.5]")}, slipway.Proved, []string{"[2]", "[2.0, 4.5]"}, ""},
 		"one answer given":     {[]mlmodel.Prediction{ask(one, "[2.000000001]"), ask(two, "")}, slipway.SelfChecked, []string{"[2.000000001]", "[2.0, 4.5]"}, ""},
-		"a wrong answer":       {[]mlmodel.Prediction{ask(one, ""), ask(two, "[2.0, 4.4]")}, "", nil, "golden prediction 2 differs at [1]: request " + two + ", expected 4.4, got 4.5"},
+		"a wrong answer":       {[]mlmodel.Prediction{ask(one, ""), ask(two, "[2.0, 4.4]")}, "", nil, "golden prediction 2 differs: request " + two + ": at [1]: expected 4.4, got 4.5"},
 		"a request that fails": {[]mlmodel.Prediction{ask(`{"inputs":[{"x":"1"}]}`, "")}, "", nil, `golden prediction 1, {"inputs":[{"x":"1"}]}: predicting: Row 1, column "x": "1" is not a double.`},
 	} {
 		t.Run(name, func(t *testing.T) {

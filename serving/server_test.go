@@ -188,7 +188,7 @@ func TestGoldenGate(t *testing.T) {
 	}{
 		"another answer": {mlmodel.Golden{SchemaVersion: 1, By: "scikit-learn 1.5.2", Predictions: []mlmodel.Prediction{
 			{Request: request, Answer: json.RawMessage(`[3.0]`)}, {Request: request, Answer: json.RawMessage(`[4.0]`)}}}, nil,
-			[]string{`golden prediction 2 differs at [0]: request {"inputs":[{"x":1.5}]}, expected 4.0 (scikit-learn 1.5.2), got 3.0`}},
+			[]string{`golden prediction 2 differs: request {"inputs":[{"x":1.5}]}: at [0]: expected 4.0 (scikit-learn 1.5.2), got 3.0`}},
 		"NaN": {mlmodel.Golden{SchemaVersion: 1, Predictions: []mlmodel.Prediction{{Request: request, Answer: json.RawMessage(`["NaN"]`)}}}, nil,
 			[]string{`expected "NaN", got 3.0`}},
 		"a panic": {mlmodel.Golden{SchemaVersion: 1, Predictions: []mlmodel.Prediction{{Request: request, Answer: json.RawMessage(`[3.0]`)}}},

@@ -146,7 +146,7 @@ func TestTerminationLog(t *testing.T) {
 	for name, test := range map[string]struct {
 		model, addr, want string
 	}{
-		"wrong golden prediction": {wrong, "127.0.0.1:0", `golden prediction 1 differs: request {"inputs":[{"sepal_length":6.2,"sepal_width":3.4,"n":3}]}: at [0]: expected 0, got 1 (scikit-learn 1.9.1)`},
+		"wrong golden prediction": {wrong, "127.0.0.1:0", `golden prediction 1 differs: request {"inputs":[{"sepal_length":6.2,"sepal_width":3.4,"n":3}]}: at [0]: expected 0 (scikit-learn 1.9.1), got 1`},
 		"another engine":          {other, "127.0.0.1:0", `the image asks for the engine "python", and this model server has sklearn (build the image with`},
 		"broken weights":          {broken, "127.0.0.1:0", `reading the skops file`},
 		"no model":                {t.TempDir(), "127.0.0.1:0", `reading MLmodel`},

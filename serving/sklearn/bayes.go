@@ -34,6 +34,9 @@ func gaussianNB(o *object, in input) *model {
 	g := &gaussian{classes: classes.count, cols: m.check.width}
 	g.mean, g.variance = o.grid("theta_", g.classes, g.cols), o.grid("var_", g.classes, g.cols)
 	prior := o.vector("class_prior_", g.classes)
+	if o.ok() && (o.array("var_").kind != kindFloat || o.array("theta_").kind != kindFloat) {
+		o.fail("var_ and theta_ are not float64")
+	}
 	if !o.ok() {
 		return m
 	}

@@ -87,7 +87,7 @@ func (c classifier) methods() map[string]*method {
 	if c.proba != nil {
 		logProba := c.logProba
 		if logProba == nil {
-			logProba = logarithm(c.proba)
+			logProba = logarithm(c.proba, c.single)
 		}
 		m["predict_proba"] = &method{width: n, eval: c.proba, parts: []part{{width: n, single: c.single}}}
 		m["predict_log_proba"] = &method{width: n, eval: logProba, parts: []part{{width: n, single: c.single}}}
@@ -95,11 +95,16 @@ func (c classifier) methods() map[string]*method {
 	return m
 }
 
-func logarithm(eval evalFunc) evalFunc {
+// logarithm is the logarithm of eval, whose numbers are float32 if single and
+// the inputs are.
+func logarithm(eval evalFunc, single bool) evalFunc {
 	return func(s *scratch, x matrix, out []float64) {
 		eval(s, x, out)
-		for i := range out {
-			out[i] = math.Log(out[i])
+		for i, v := range out {
+			if single && x.single {
+				v = float64(float32(v))
+			}
+			out[i] = math.Log(v)
 		}
 	}
 }

@@ -19,6 +19,7 @@ type branches struct {
 	names    []string // of the fit; nil: fitted without
 	branches []branch
 	needed   []bool // columns a request must hold, beside names
+	byName   bool   // some columns are selected by name
 	frame    bool   // the output is a DataFrame: columns keep their types
 	sparse   bool   // the output is a sparse matrix: numbers alone
 	width    int
@@ -43,7 +44,12 @@ func (b *branches) transform(s *scratch, f *frame) (frame, error) {
 // arrange puts the columns of a request into the order of the fit: by name
 // where request and fit have names, as scikit-learn does.
 func (b *branches) arrange(s *scratch, f *frame) error {
-	if b.check.off || b.names == nil || len(f.names) == 0 {
+	switch {
+	case b.check.off || b.names == nil:
+		return b.check.run(f)
+	case len(f.names) == 0 && (b.byName || !f.array):
+		return refuse("the model takes columns by name, and the request names none")
+	case len(f.names) == 0:
 		return b.check.run(f)
 	}
 	if slices.Equal(f.names, b.names) {
@@ -68,8 +74,9 @@ func (b *branches) arrange(s *scratch, f *frame) error {
 }
 
 func (b *branch) run(s *scratch, f *frame) (frame, error) {
-	part := frame{rows: f.rows, first: f.first, cols: f.cols}
+	part := *f
 	if b.columns != nil {
+		part.names = nil
 		part.cols = s.cols.take(len(b.columns))
 		for i, j := range b.columns {
 			part.cols[i] = f.cols[j]
@@ -156,7 +163,7 @@ func columnTransformer(o *object, in input) (transformer, output) {
 	indices := o.node("_transformer_to_input_indices")
 	for _, item := range o.tuples("transformers_", 3) {
 		name := o.nameOf(item[0])
-		columns := o.selection(name, item[2], indices.Get(name), b.check, in)
+		columns := o.selection(b, name, item[2], indices.Get(name), in)
 		if !o.ok() {
 			return nil, output{}
 		}
@@ -218,7 +225,7 @@ func (o *object) branch(b *branches, name string, n *skops.Node, in input, colum
 
 // selection returns which columns a transformer takes: the positions stored by
 // fit, which must be those its own specification names.
-func (o *object) selection(name string, spec, stored *skops.Node, c checks, in input) []int {
+func (o *object) selection(b *branches, name string, spec, stored *skops.Node, in input) []int {
 	if !o.ok() {
 		return nil
 	}
@@ -229,13 +236,14 @@ func (o *object) selection(name string, spec, stored *skops.Node, c checks, in i
 	var columns []int
 	for _, item := range o.listOf("_transformer_to_input_indices", stored) {
 		j, ok := o.scalarOf("_transformer_to_input_indices", item).(int64)
-		if !ok || j < 0 || j >= int64(c.width) {
+		if !ok || j < 0 || j >= int64(b.check.width) {
 			o.fail("a column of %q is not there", name)
 			return nil
 		}
 		columns = append(columns, int(j))
 	}
-	named := o.resolve(name, spec, c, in)
+	named, byName := o.resolve(name, spec, b.check, in)
+	b.byName = b.byName || byName
 	if o.ok() && !slices.Equal(columns, named) {
 		o.fail("the columns of %q are %v by position but %v by its specification", name, columns, named)
 	}
@@ -244,37 +252,36 @@ func (o *object) selection(name string, spec, stored *skops.Node, c checks, in i
 
 // resolve turns a specification of columns into positions: a list of names,
 // positions or booleans, or a slice of names or positions.
-func (o *object) resolve(name string, spec *skops.Node, c checks, in input) []int {
+func (o *object) resolve(name string, spec *skops.Node, c checks, in input) (columns []int, byName bool) {
 	if spec.Kind == skops.Object && spec.Class == "_RemainderColsList" && spec.Attrs != nil {
 		spec = spec.Attrs.Get("data") // scikit-learn 1.5 and 1.6: a list that warns
 	}
 	switch {
 	case spec != nil && spec.Kind == skops.Slice:
-		return sliceOf(spec, c.width)
+		_, start := spec.Bounds[0].(string)
+		_, stop := spec.Bounds[1].(string)
+		return o.slice(name, spec.Bounds, c, in), start || stop
 	case spec == nil || spec.Kind != skops.List && spec.Kind != skops.Tuple && spec.Kind != skops.NDArray:
 		o.fail("%q does not take a list or slice of columns", name)
-		return nil
-	}
-	if isList := spec.Items != nil; isList && len(spec.Items) == 0 {
-		return nil
+		return nil, false
 	}
 	a := o.arrayOf("transformers_", spec)
 	if !o.ok() || len(a.shape) != 1 {
 		o.fail("the columns of %q are no list", name)
-		return nil
+		return nil, false
 	}
 	switch a.kind {
 	case kindText:
-		return o.byName(name, a.texts, c, in)
+		return o.byName(name, a.texts, c, in), true
 	case kindInt:
-		return o.byPosition(name, a.ints, c)
+		return o.byPosition(name, a.ints, c), false
 	case kindBool:
-		return o.byMask(name, a, c)
+		return o.byMask(name, a, c), false
 	}
 	if a.size > 0 {
 		o.fail("the columns of %q are neither names, positions nor booleans", name)
 	}
-	return nil
+	return nil, false
 }
 
 func (o *object) byName(name string, wanted []string, c checks, in input) []int {
@@ -324,16 +331,17 @@ func (o *object) byMask(name string, mask *array, c checks) []int {
 	return columns
 }
 
-// sliceOf resolves a slice of positions as Python does.
-func sliceOf(n *skops.Node, width int) []int {
-	step := int64(1)
-	if n.Bounds[2] != nil {
-		step = *n.Bounds[2]
+// slice resolves a slice of positions as Python does, or one of names, whose
+// last one belongs to it.
+func (o *object) slice(name string, bounds [3]any, c checks, in input) []int {
+	if bounds[2] != nil && bounds[2] != int64(1) {
+		o.fail("%q takes a slice with steps", name)
+		return nil
 	}
-	if step != 1 {
-		return []int{-1} // differs from every stored selection
+	start, stop := o.bound(name, bounds[0], 0, c, in), o.bound(name, bounds[1], c.width, c, in)
+	if _, named := bounds[1].(string); named {
+		stop++
 	}
-	start, stop := clampBound(n.Bounds[0], 0, width), clampBound(n.Bounds[1], width, width)
 	var columns []int
 	for j := start; j < stop; j++ {
 		columns = append(columns, j)
@@ -341,14 +349,19 @@ func sliceOf(n *skops.Node, width int) []int {
 	return columns
 }
 
-func clampBound(bound *int64, none, width int) int {
-	if bound == nil {
-		return none
+func (o *object) bound(name string, bound any, none int, c checks, in input) int {
+	switch v := bound.(type) {
+	case int64:
+		if v < 0 {
+			v = max(v+int64(c.width), 0)
+		}
+		return int(min(v, int64(c.width)))
+	case string:
+		if at := o.byName(name, []string{v}, c, in); len(at) == 1 {
+			return at[0]
+		}
 	}
-	if *bound < 0 {
-		return int(max(*bound+int64(width), 0))
-	}
-	return int(min(*bound, int64(width)))
+	return none
 }
 
 // weights reads a dict of factors by transformer; None is empty.

@@ -239,6 +239,7 @@ type oneHot struct {
 
 func oneHotEncoder(o *object, in input) (transformer, output) {
 	o.ignore("only names the outputs", "feature_name_combiner")
+	o.ignore("the old name of sparse_output, which fit sets from it", "sparse")
 	o.ignore("what fit was given; _drop_idx_after_grouping holds what came of it", "drop", "drop_idx_")
 	e, out := o.encoder(in)
 	t := &oneHot{encoder: *e, dtype: o.numberType()}

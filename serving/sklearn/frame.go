@@ -14,6 +14,7 @@ type frame struct {
 	first int // number of the first row in the request, for messages
 	cols  []column
 	names []string // of a request's named columns; nil for an array and after the first step
+	array bool     // the request is an array, not columns
 }
 
 // dtype is the type pandas or numpy would give a column. It decides what is
@@ -123,6 +124,7 @@ func (s *scratch) read(b *serving.Batch) error {
 	f := &s.batch
 	*f = frame{rows: b.Rows, cols: f.cols[:0], names: f.names[:0]}
 	if len(b.Tensors) > 0 {
+		f.array = true
 		return s.readTensor(b)
 	}
 	for i := range b.Columns {
@@ -232,7 +234,7 @@ func (s *scratch) chunk(from, to int) frame {
 	if from == 0 && to == f.rows {
 		return *f
 	}
-	part := frame{rows: to - from, first: from, names: f.names, cols: s.cols.take(len(f.cols))}
+	part := frame{rows: to - from, first: from, names: f.names, array: f.array, cols: s.cols.take(len(f.cols))}
 	for i := range f.cols {
 		part.cols[i] = f.cols[i].slice(from, to)
 	}

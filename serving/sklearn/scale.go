@@ -14,6 +14,7 @@ type affine struct {
 	clip     bool
 	low      float64
 	high     float64
+	narrow   bool // parameters are rounded to float32 where the input is
 }
 
 func (t *affine) transform(s *scratch, f *frame) (frame, error) {
@@ -40,26 +41,35 @@ func (t *affine) transform(s *scratch, f *frame) (frame, error) {
 }
 
 func (t *affine) column(j int, values []float64, out column) {
-	for i, v := range values {
-		if t.subtract != nil {
-			v = round(v-t.subtract[j], out.dtype)
+	copy(out.floats, values)
+	parameter := func(v []float64) float64 {
+		if t.narrow {
+			return round(v[j], out.dtype)
 		}
-		if t.multiply != nil {
-			v = round(v*t.multiply[j], out.dtype)
-		}
-		if t.add != nil {
-			v = round(v+t.add[j], out.dtype)
-		}
-		if t.divide != nil {
-			v = round(v/t.divide[j], out.dtype)
-		}
-		if t.clip && v < t.low {
-			v = t.low
-		}
-		if t.clip && v > t.high {
-			v = t.high
-		}
-		out.floats[i] = v
+		return v[j]
+	}
+	if t.subtract != nil {
+		each(out, parameter(t.subtract), func(v, p float64) float64 { return v - p })
+	}
+	if t.multiply != nil {
+		each(out, parameter(t.multiply), func(v, p float64) float64 { return v * p })
+	}
+	if t.add != nil {
+		each(out, parameter(t.add), func(v, p float64) float64 { return v + p })
+	}
+	if t.divide != nil {
+		each(out, parameter(t.divide), func(v, p float64) float64 { return v / p })
+	}
+	if t.clip {
+		each(out, round(t.low, out.dtype), math.Max)
+		each(out, round(t.high, out.dtype), math.Min)
+	}
+}
+
+// each applies an operation with one parameter, rounding as numpy would.
+func each(c column, parameter float64, operation func(v, p float64) float64) {
+	for i, v := range c.floats {
+		c.floats[i] = round(operation(v, parameter), c.dtype)
 	}
 }
 
@@ -74,6 +84,7 @@ func (o *object) scaler(in input) (*affine, output) {
 func standardScaler(o *object, in input) (transformer, output) {
 	t, out := o.scaler(in)
 	o.ignore("scale_ is made of it", "var_")
+	t.narrow = o.minor >= 8
 	withMean, withStd := o.flag("with_mean"), o.flag("with_std")
 	mean, scale := o.node("mean_"), o.node("scale_")
 	if withMean && o.ok() {
@@ -178,6 +189,9 @@ func (t *normalizer) transform(s *scratch, f *frame) (frame, error) {
 	m, err := s.matrix(f, finite)
 	if err != nil {
 		return frame{}, err
+	}
+	if m.single && t.norm != "max" {
+		return frame{}, refuse("norm %s of float32 depends on the machine; send float64", t.norm)
 	}
 	out := frame{rows: f.rows, first: f.first, cols: s.cols.take(m.cols)}
 	kind := float64s

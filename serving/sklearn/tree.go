@@ -322,7 +322,7 @@ func treeMethods(all []*labels, counts []int, votes, proba evalFunc) map[string]
 	return map[string]*method{
 		"predict":           {width: outputs, eval: choose(votes, counts, width), parts: []part{{width: outputs, flat: !list, labels: all}}},
 		"predict_proba":     {width: width, eval: proba, parts: parts, list: list},
-		"predict_log_proba": {width: width, eval: logarithm(proba), parts: parts, list: list},
+		"predict_log_proba": {width: width, eval: logarithm(proba, false), parts: parts, list: list},
 	}
 }
 

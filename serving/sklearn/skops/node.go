@@ -33,16 +33,16 @@ type Node struct {
 	Module string // of the object's class
 	Class  string
 
-	Value    any       // Scalar: nil, bool, int64, float64, string or Number
-	Items    []*Node   // List, Tuple, Set, Dict, object NDArray (never nil there)
-	Keys     []string  // Dict, beside Items; integer keys in decimal
-	KeyTypes []string  // Dict, beside Items: "str", "int"
-	Shape    []int     // object NDArray
-	Bounds   [3]*int64 // Slice: start, stop, step; nil is None
-	Attrs    *Node     // Object, Reduced: what __setstate__ receives; nil: nothing
-	Args     *Node     // Reduced, Partial: a Tuple; DType: an NDArray
-	Func     *Node     // Partial
-	Keywords *Node     // Partial: a Dict
+	Value    any      // Scalar: nil, bool, int64, float64, string or Number
+	Items    []*Node  // List, Tuple, Set, Dict, object NDArray (never nil there)
+	Keys     []string // Dict, beside Items; integer keys in decimal
+	KeyTypes []string // Dict, beside Items: "str", "int"
+	Shape    []int    // object NDArray
+	Bounds   [3]any   // Slice: start, stop, step; nil, an int64 or a string
+	Attrs    *Node    // Object, Reduced: what __setstate__ receives; nil: nothing
+	Args     *Node    // Reduced, Partial: a Tuple; DType: an NDArray
+	Func     *Node    // Partial
+	Keywords *Node    // Partial: a Dict
 
 	file string // NDArray: the archive's entry
 }
@@ -247,13 +247,16 @@ func slice(n *Node, content *value) error {
 			return fmt.Errorf("a SliceNode without content")
 		}
 		bound := content.get(name)
-		if bound == nil || bound.kind != 'l' {
+		switch {
+		case bound == nil || bound.kind == 'o' || bound.kind == 'a':
 			return fmt.Errorf("a SliceNode without %s", name)
+		case bound.kind == 's':
+			n.Bounds[i] = bound.text
+			continue
 		}
-		switch v, _ := parseScalar(bound.text); v := v.(type) {
-		case nil:
-		case int64:
-			n.Bounds[i] = &v
+		switch v, _ := parseScalar(bound.text); v.(type) {
+		case nil, int64:
+			n.Bounds[i] = v
 		default:
 			return fmt.Errorf("a SliceNode whose %s is %.40q", name, bound.text)
 		}
