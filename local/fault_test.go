@@ -270,11 +270,10 @@ func TestNewRefusesNonsense(t *testing.T) {
 		}
 	}
 	for what, change := range map[string]func(*local.Config){
-		"replicas -1":       func(c *local.Config) { c.Replicas = -1 },
-		"replicas 1000":     func(c *local.Config) { c.Replicas = 1000 },
-		"no images":         func(c *local.Config) { c.Images = nil },
-		"a relative server": func(c *local.Config) { c.Server = "modelserver" },
-		"no state":          func(c *local.Config) { c.StateDir = "" },
+		"replicas -1":   func(c *local.Config) { c.Replicas = -1 },
+		"replicas 1000": func(c *local.Config) { c.Replicas = 1000 },
+		"no images":     func(c *local.Config) { c.Images = nil },
+		"no state":      func(c *local.Config) { c.StateDir = "" },
 	} {
 		if _, err := open(t.TempDir(), "local://127.0.0.1:8000", change); err == nil {
 			t.Errorf("%s is taken", what)

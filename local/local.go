@@ -47,7 +47,7 @@ type Config struct {
 	Executable string            // absolute path of this program: `EXECUTABLE supervise --state DIR` must call Supervise
 	Images     Images
 
-	Server       string                   // absolute path of the model server for images of another platform; empty: those are refused
+	Server       string                   // model server for images of another platform; empty: those are refused
 	Replicas     int                      // of a release that does not say how many; default 2
 	StartupLimit time.Duration            // for a replica to become ready; default 150 s
 	Getenv       func(name string) string // values of a release's SecretEnv; nil: none
@@ -80,10 +80,15 @@ func New(cfg Config) (*Target, error) {
 	switch {
 	case !filepath.IsAbs(cfg.StateDir) || !filepath.IsAbs(cfg.Executable) || cfg.Images == nil:
 		return nil, slipway.Errorf(slipway.Invalid, op, "StateDir %q and Executable %q must be absolute paths, and Images is required", cfg.StateDir, cfg.Executable)
-	case cfg.Server != "" && !filepath.IsAbs(cfg.Server):
-		return nil, slipway.Errorf(slipway.Invalid, op, "the model server %q is no absolute path", cfg.Server)
 	case cfg.Replicas < 0 || cfg.Replicas > maxReplicas:
 		return nil, slipway.Errorf(slipway.Invalid, op, "%d replicas: use 1 to %d", cfg.Replicas, maxReplicas)
+	}
+	if cfg.Server != "" {
+		server, err := filepath.Abs(cfg.Server) // the supervisor works elsewhere
+		if err != nil {
+			return nil, &slipway.Error{Op: op, Code: slipway.Invalid, Err: err}
+		}
+		cfg.Server = server
 	}
 	if cfg.Replicas == 0 {
 		cfg.Replicas = defaultReplicas

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -42,6 +43,7 @@ func Journal(t *testing.T, fixture func(t *testing.T) JournalFixture) {
 		{"StoreRefusesAFenceNobodyTook", storeUnknownFence},
 		{"StoreKeepsTheNewestHistory", storeBoundsHistory},
 		{"OneOfManyWritersWins", oneWriterWins},
+		{"LoadSeesWholeRecords", loadSeesWholeRecords},
 		{"FencesGrow", fencesGrow},
 		{"LockWaitsAndNamesTheHolder", lockWaits},
 		{"LockIsHeldByOne", lockIsHeldByOne},
@@ -175,6 +177,44 @@ func oneWriterWins(t *testing.T, f JournalFixture) {
 	}
 	if won != 1 {
 		t.Errorf("%d of %d writers with the same revision won, want 1", won, writers)
+	}
+}
+
+func loadSeesWholeRecords(t *testing.T, f JournalFixture) {
+	lock := take(t, f.Journal, "a")
+	r := store(t, f.Journal, lock, slipway.Record{})
+	stored := make(chan error, 1)
+	go func() {
+		var err error
+		for i := 1; i <= 60 && err == nil; i++ {
+			r.Hold = &slipway.Hold{By: fmt.Sprint(i), Reason: strings.Repeat("x", i*1000)}
+			r, err = f.Journal.Store(context.WithoutCancel(t.Context()), lock.Fence(), r)
+		}
+		stored <- err
+	}()
+	for last := 0; ; {
+		select {
+		case err := <-stored:
+			if err != nil {
+				t.Error(err)
+			}
+			return
+		default:
+		}
+		got, err := f.Other.Load(t.Context())
+		if err != nil {
+			t.Error(err)
+			<-stored
+			return
+		}
+		n := 0
+		if got.Hold != nil {
+			n = len(got.Hold.Reason) / 1000
+		}
+		if n < last || n > 0 && got.Hold.By != fmt.Sprint(n) {
+			t.Errorf("record %d, by %+v, after record %d", n, got.Hold.By, last)
+		}
+		last = n
 	}
 }
 

@@ -318,8 +318,17 @@ func TestDrainWaitsForWhatIsInFlight(t *testing.T) {
 // Connections that a replica closed while they were idle are not used again.
 func TestStaleConnections(t *testing.T) {
 	t.Parallel()
+	var open atomic.Int64
 	s := httptest.NewUnstartedServer(http.HandlerFunc(hello))
-	s.Config.IdleTimeout = 20 * time.Millisecond
+	s.Config.IdleTimeout = 500 * time.Millisecond
+	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			open.Add(1)
+		case http.StateClosed:
+			open.Add(-1)
+		}
+	}
 	s.Start()
 	t.Cleanup(s.Close)
 	p, url := start(t, proxy.Config{}, s)
@@ -329,8 +338,7 @@ func TestStaleConnections(t *testing.T) {
 			wg.Go(func() { post(t, url) })
 		}
 		wg.Wait()
-		// All connections idle into their end.
-		<-time.After(150 * time.Millisecond)
+		until(t, func() bool { return open.Load() == 0 }) // all connections idle into their end
 	}
 	if got := p.Stats(); got.Answered != 24 || got.Lost != 0 || got.Retried != 0 {
 		t.Errorf("stats %+v", got)
@@ -339,21 +347,19 @@ func TestStaleConnections(t *testing.T) {
 
 func TestAClientThatLeaves(t *testing.T) {
 	t.Parallel()
-	release := make(chan struct{})
-	gone := make(chan struct{})
+	begun, gone := make(chan struct{}), make(chan struct{})
 	p, url := start(t, proxy.Config{}, handler(t, func(_ http.ResponseWriter, r *http.Request) {
+		close(begun)
 		<-r.Context().Done()
 		close(gone)
-		<-release
 	}))
-	defer close(release)
 	ctx, cancel := context.WithCancel(t.Context())
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	go func() {
-		until(t, func() bool { return p.Stats().InFlight == 1 })
+		<-begun
 		cancel()
 	}()
 	if resp, err := http.DefaultClient.Do(req); err == nil {
@@ -543,4 +549,49 @@ func until(t *testing.T, ok func() bool) {
 		case <-tick.C:
 		}
 	}
+}
+
+// Whatever bytes a client sends, a replica sees no more requests than the
+// client gets answers: none is smuggled in another.
+func FuzzRequests(f *testing.F) {
+	for _, seed := range []string{
+		"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+		"POST /invocations HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}GET /x HTTP/1.1\r\nHost: a\r\n\r\n",
+		"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nX: y\r\n\r\n",
+		"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\nGET /x HTTP/1.1\r\nHost: a\r\n\r\n",
+		"GET http://b/x?y HTTP/1.1\r\nHost: a\r\nConnection: host, x\r\nX: y\r\n folded\r\n\r\n",
+		"OPTIONS * HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n",
+		"POST / HTTP/1.0\r\nContent-Length: 3\r\n\r\nabcdef",
+	} {
+		f.Add([]byte(seed))
+	}
+	var seen atomic.Int64
+	replica := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen.Add(1)
+		_, _ = io.Copy(io.Discard, r.Body)
+	}))
+	f.Cleanup(replica.Close)
+	p := proxy.New(proxy.Config{})
+	p.Route([]*proxy.Backend{p.NewBackend(replica.Listener.Addr().String())}, false)
+	front := httptest.NewServer(p)
+	f.Cleanup(front.Close)
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		before := seen.Load()
+		conn, err := net.Dial("tcp", front.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		_, _ = conn.Write(raw)
+		_ = conn.(*net.TCPConn).CloseWrite()
+		reply, _ := io.ReadAll(conn)
+		until(t, func() bool { return p.Stats().InFlight == 0 })
+		answers := int64(strings.Count(string(reply), "HTTP/1.1 ") + strings.Count(string(reply), "HTTP/1.0 "))
+		if got := seen.Load() - before; got > answers+p.Stats().Left {
+			t.Errorf("%d requests reached the replica, %d were answered: %q", got, answers, reply)
+		}
+	})
 }
