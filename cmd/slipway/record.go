@@ -29,22 +29,77 @@ const reasonLimit = 1000
 func (j *journey) record(ctx context.Context, out rollout.Outcome) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordLimit)
 	defer cancel()
+	switch r := out.Recovered; {
+	case r != nil && (r.ID != out.Release.ID || out.Kind == rollout.Nothing):
+		j.recordEnd(ctx, *r, endedKinds[r.Phase], "")
+	case out.Kind == rollout.Nothing && out.Serving != nil:
+		j.correct(ctx, *out.Serving)
+	}
 	if j.ref.Path != "" || isDirectory(out.Release.Model) || out.Release.Model.Version == "" {
 		return
 	}
 	for _, r := range out.Overtaken {
 		j.tag(ctx, r, "superseded", "a newer version was promoted")
 	}
-	switch out.Kind {
-	case rollout.Live:
-		j.tag(ctx, out.Release, "live", "")
-		j.retire(ctx, out.Release)
-	case rollout.Failed, rollout.RolledBack, rollout.Removed, rollout.NeedsPerson, rollout.Superseded:
-		j.tag(ctx, out.Release, string(out.Kind), orElse(failureReason(out.Release), out.Message))
-	}
+	j.recordEnd(ctx, out.Release, out.Kind, out.Message)
 	if out.Kind == rollout.RolledBack && j.rolling.MoveAlias {
 		j.moveAlias(ctx, out)
 	}
+}
+
+// endedKinds are the outcomes of releases that this run found and ended.
+var endedKinds = map[slipway.Phase]rollout.Kind{
+	slipway.Verified: rollout.Live, slipway.RolledBack: rollout.RolledBack, slipway.Removed: rollout.Removed,
+	slipway.Broken: rollout.NeedsPerson, slipway.Refused: rollout.Failed, slipway.Overtaken: rollout.Superseded,
+}
+
+// recordEnd marks the version of a release that has ended.
+func (j *journey) recordEnd(ctx context.Context, r slipway.Release, kind rollout.Kind, message string) {
+	if isDirectory(r.Model) {
+		return
+	}
+	switch kind {
+	case rollout.Live:
+		j.tag(ctx, r, "live", "")
+		j.retire(ctx, r)
+	case rollout.Failed, rollout.RolledBack, rollout.Removed, rollout.NeedsPerson, rollout.Superseded:
+		j.tag(ctx, r, string(kind), orElse(failureReason(r), message))
+	}
+}
+
+// correct marks what serves, where a run that died had not come to it. Tags
+// that another target set are left alone.
+func (j *journey) correct(ctx context.Context, serving slipway.Release) {
+	if isDirectory(serving.Model) {
+		return
+	}
+	registry, err := j.models()
+	if err != nil {
+		return // recover needs no model registry when it has nothing to do
+	}
+	version, err := registry.Resolve(ctx, slipway.ModelRef{Name: serving.Model.Name, Version: serving.Model.Version})
+	if err != nil {
+		j.story.warn("record", "%s cannot be looked up in the model registry: %v", serving.Model, err)
+		return
+	}
+	told := version.Tags[tagStatus] == "live" && version.Tags[tagRelease] == string(serving.ID)
+	if !told && (version.Tags[tagTarget] == "" || version.Tags[tagTarget] == serving.Target) {
+		j.recordEnd(ctx, j.withPrevious(ctx, serving), rollout.Live, "")
+	}
+}
+
+// withPrevious adds what the release replaced, which only the history keeps.
+func (j *journey) withPrevious(ctx context.Context, r slipway.Release) slipway.Release {
+	record, err := j.journal.Load(ctx)
+	if err != nil {
+		return r
+	}
+	for _, h := range record.History {
+		if h.ID == r.ID {
+			r.Previous = h.Previous
+		}
+	}
+	return r
 }
 
 func isDirectory(m slipway.ModelVersion) bool { return strings.HasPrefix(string(m.Version), "sha-") }
@@ -66,7 +121,9 @@ func (j *journey) retire(ctx context.Context, r slipway.Release) {
 	if r.Undoes != "" {
 		status = "rolled-back"
 	}
-	j.tag(ctx, *before, status, r.Model.String()+" serves instead: "+r.Reason)
+	replaced := *before
+	replaced.Target = r.Target // the history keeps less of it
+	j.tag(ctx, replaced, status, r.Model.String()+" serves instead: "+r.Reason)
 }
 
 func (j *journey) tag(ctx context.Context, r slipway.Release, status, reason string) {
