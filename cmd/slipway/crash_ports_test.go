@@ -68,17 +68,17 @@ func (w *watch) around(p *ports) {
 
 // told tells of a call that gives a value.
 func told[T any](w *watch, call string, do func() (T, error)) (T, error) {
-	w.reach(call, before)
+	number := w.begin(call)
 	value, err := do()
-	w.reach(call, after)
+	w.end(number)
 	return value, err
 }
 
 // toldOf tells of a call that gives none.
 func toldOf(w *watch, call string, do func() error) error {
-	w.reach(call, before)
+	number := w.begin(call)
 	err := do()
-	w.reach(call, after)
+	w.end(number)
 	return err
 }
 

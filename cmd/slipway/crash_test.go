@@ -113,7 +113,7 @@ const (
 
 // watch counts the side effects of one run and strikes at one of them.
 type watch struct {
-	at     int    // strike at this side effect, from 1; 0: never
+	at     int  // strike at this side effect, from 1; 0: never
 	when   side // before or after it
 	strike func()
 	log    func(line string)
@@ -122,22 +122,28 @@ type watch struct {
 	count int
 }
 
-func (w *watch) reach(call string, m side) {
+// begin notes a call and returns its number among the side effects, 0 for a
+// read. Calls may be within each other: Act pulls the image.
+func (w *watch) begin(call string) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if m == before {
-		w.log(call)
-	}
+	w.log(call)
 	if reads[call] {
-		return
+		return 0
 	}
-	if m == before {
-		w.count++
-	}
-	// The last one begun is meant: side effects of a run do not overlap but
-	// where Act pulls the image.
-	if w.count == w.at && w.when == m {
-		w.at = 0
+	w.count++
+	w.reach(w.count, before)
+	return w.count
+}
+
+func (w *watch) end(number int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.reach(number, after)
+}
+
+func (w *watch) reach(number int, s side) {
+	if number > 0 && number == w.at && s == w.when {
 		w.strike()
 	}
 }
