@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -219,11 +218,7 @@ func (d *demo) report() error {
 
 // leaveOpen waits for Ctrl-C with the last good version serving.
 func (d *demo) leaveOpen(ctx context.Context) {
-	body, err := json.Marshal(d.stage.example)
-	if err != nil {
-		body = []byte("[]")
-	}
-	fmt.Fprintf(d.stderr, "\nIt stays open to try:\n\n  curl -s %s/predict -H 'Content-Type: application/json' -d '%s'\n\nCtrl-C ends it and removes everything.\n", d.result.Address, body)
+	fmt.Fprintf(d.stderr, "\nIt stays open to try:\n\n  curl -s %s/predict -H 'Content-Type: application/json' -d '%s'\n\nCtrl-C ends it and removes everything.\n", d.result.Address, d.stage.example)
 	<-ctx.Done()
 }
 

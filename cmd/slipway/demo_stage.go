@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/registry"
@@ -35,7 +36,7 @@ type stage struct {
 	imageHost   string
 	target      slipway.TargetRef
 	server      string // --server
-	example     json.RawMessage
+	example     string // a request to try
 	answers     []answer
 	left        []string // what stays after the demo
 
@@ -223,8 +224,31 @@ func (s *stage) readExample() error {
 	if err != nil || len(requests) == 0 {
 		return errors.Join(err, errors.New("the demo's model has no example"))
 	}
-	s.example = requests[0]
-	return nil
+	s.example, err = asRecords(requests[0])
+	return err
+}
+
+// asRecords writes a dataframe_split request as the list of records that
+// /predict takes, its columns in their order.
+func asRecords(request json.RawMessage) (string, error) {
+	var body struct {
+		Split struct {
+			Columns []string            `json:"columns"`
+			Data    [][]json.RawMessage `json:"data"`
+		} `json:"dataframe_split"`
+	}
+	if err := json.Unmarshal(request, &body); err != nil {
+		return "", &slipway.Error{Op: "reading the demo's example", Code: slipway.Internal, Err: err}
+	}
+	var records []string
+	for _, row := range body.Split.Data {
+		var fields []string
+		for i, value := range row {
+			fields = append(fields, fmt.Sprintf("%q: %s", body.Split.Columns[i], value))
+		}
+		records = append(records, "{"+strings.Join(fields, ", ")+"}")
+	}
+	return "[" + strings.Join(records, ", ") + "]", nil
 }
 
 func (s *stage) modelDir(version slipway.Version) string {

@@ -101,7 +101,7 @@ func (j *journey) resolved(ctx context.Context) (slipway.ModelVersion, error) {
 		return slipway.ModelVersion{}, err
 	}
 	version, err := registry.Resolve(ctx, j.ref)
-	if err == nil && j.proven != "" && j.proven != version.ModelVersion.Version {
+	if err == nil && j.proven != "" && j.proven != version.Version {
 		err = j.notProven(version.ModelVersion)
 	}
 	return version.ModelVersion, err

@@ -127,19 +127,6 @@ func exitCode(ctx context.Context, err error) int {
 	return exitFailed
 }
 
-// exitOf returns the exit code for the phase in which a release was left.
-func exitOf(phase slipway.Phase) int {
-	switch phase {
-	case slipway.Verified, slipway.Overtaken, slipway.Undone:
-		return exitLive
-	case slipway.RolledBack, slipway.Removed:
-		return exitRolledBack
-	case slipway.Broken:
-		return exitNeedsPerson
-	}
-	return exitFailed
-}
-
 func hintForUsage(parser *kong.Kong, err error) string {
 	var wrong *kong.ParseError
 	if errors.As(err, &wrong) && wrong.Context != nil && wrong.Context.Selected() != nil {

@@ -174,7 +174,7 @@ func checkMachine(path, platform string) error {
 	if err != nil {
 		return (&slipway.Error{Op: serverOp, Code: slipway.Invalid, Message: path + " is no Linux program", Err: err}).WithHint("build it with: make build")
 	}
-	defer f.Close()
+	defer f.Close() //nolint:errcheck // it was only read
 	if f.Machine != want {
 		return slipway.Errorf(slipway.Invalid, serverOp, "%s is for another machine (%s) than %s", path, f.Machine, platform).
 			WithHint("build it with GOOS=linux and the platform's GOARCH")
