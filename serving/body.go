@@ -19,6 +19,9 @@ const (
 // status 415, as from MLflow. A missing header, on which MLflow fails, is read
 // as JSON, and on /predict so is what curl -d says by default.
 func contentType(h http.Header, door door) (bodyKind, *refusal) {
+	if encoding := h["Content-Encoding"]; len(encoding) > 0 && encoding[0] != "identity" {
+		return 0, unsupported("The scoring server takes bodies that are not compressed.")
+	}
 	values := h["Content-Type"]
 	if len(values) == 0 || values[0] == "application/json" || door == predict && values[0] == "application/x-www-form-urlencoded" {
 		return jsonBody, nil

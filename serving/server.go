@@ -117,16 +117,21 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 		}
 		return fmt.Errorf("serving: %w", err)
 	})
-	if err := s.load(ctx); err != nil {
-		return errors.Join(err, h.Close(), group.Wait())
+	loaded := make(chan error, 1)
+	go func() { loaded <- s.load(ctx) }()
+	for {
+		select {
+		case err := <-loaded:
+			if err != nil && ctx.Err() == nil {
+				return errors.Join(err, h.Close(), group.Wait())
+			}
+			loaded = nil
+		case <-ctx.Done():
+			return errors.Join(s.drain(h), group.Wait())
+		case <-serving.Done(): // the listener failed
+			return group.Wait()
+		}
 	}
-	select {
-	case <-ctx.Done():
-	case <-serving.Done(): // the listener failed
-		return group.Wait()
-	}
-	err := s.drain(h)
-	return errors.Join(err, group.Wait())
 }
 
 func (s *Server) httpServer() *http.Server {
@@ -224,10 +229,13 @@ func (s *Server) engineNames() string {
 
 // drain stops the server within StopWithin.
 func (s *Server) drain(h *http.Server) error {
-	s.phase.Store(draining)
-	s.config.Log.Info("draining", "delay", s.config.DrainDelay.String(), "inFlight", s.inside.Load())
 	deadline := time.Now().Add(s.config.StopWithin)
-	<-time.After(min(s.config.DrainDelay, s.config.StopWithin))
+	delay := min(s.config.DrainDelay, s.config.StopWithin)
+	if s.phase.Swap(draining) == starting {
+		delay = 0 // nobody was sent here yet
+	}
+	s.config.Log.Info("draining", "delay", delay.String(), "inFlight", s.inside.Load())
+	<-time.After(delay)
 	ctx, cancel := context.WithDeadline(context.Background(), deadline)
 	defer cancel()
 	if err := h.Shutdown(ctx); err != nil {

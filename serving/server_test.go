@@ -291,6 +291,66 @@ func TestDrain(t *testing.T) {
 	r.done <- nil
 }
 
+// TestDrainLosesNothing stops a server under load from clients that keep their
+// connections: every request until the end of the drain delay is answered, and
+// every reply asks for another connection.
+func TestDrainLosesNothing(t *testing.T) {
+	t.Parallel()
+	r := start(t, serving.Config{Dir: modelDir(t, oneColumn), Engines: []serving.Engine{double{}}, DrainDelay: 3 * time.Second})
+	r.awaitReady(t)
+	var group sync.WaitGroup
+	for range 4 {
+		group.Add(1)
+		go func() {
+			defer group.Done()
+			client := &http.Client{Transport: &http.Transport{}}
+			defer client.CloseIdleConnections()
+			for draining := 0; draining < 5; {
+				resp, err := client.Post(r.url+"/invocations", "application/json", strings.NewReader(`{"inputs":[{"x":1}]}`))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != 200 {
+					t.Errorf("%d %v", resp.StatusCode, err)
+				}
+				resp.Body.Close()
+				if resp.Close {
+					draining++
+				} else if draining > 0 {
+					t.Error("a reply kept its connection while draining")
+				}
+				if draining == 0 {
+					r.stop()
+				}
+			}
+		}()
+	}
+	group.Wait()
+	<-r.done
+	r.done <- nil
+}
+
+// TestStopWhileLoading does not wait for a model that takes for ever to load.
+func TestStopWhileLoading(t *testing.T) {
+	t.Parallel()
+	r := start(t, serving.Config{Dir: modelDir(t, oneColumn), Engines: []serving.Engine{forever{}}, DrainDelay: 20 * time.Second})
+	if status, _ := get(t, r.url+"/health"); status != 200 {
+		t.Errorf("/health is %d while loading", status)
+	}
+	begin := time.Now()
+	r.stop()
+	if err := <-r.done; err != nil || time.Since(begin) > 10*time.Second {
+		t.Errorf("%v after %s", err, time.Since(begin))
+	}
+	r.done <- nil
+}
+
+// forever is an engine that does not come to an end.
+type forever struct{ double }
+
+func (forever) Load(context.Context, *mlmodel.Model) (serving.Predictor, error) { select {} }
+
 // TestDrainEnds gives up on a request that never ends.
 func TestDrainEnds(t *testing.T) {
 	t.Parallel()

@@ -49,7 +49,7 @@ func (d *decoder) fieldIndex(f *field) int {
 func (d *decoder) snippet() string {
 	d.pos = d.at
 	d.skip()
-	return short(string(d.buf[d.at:max(d.at, d.pos)]), 40)
+	return short(string(d.buf[d.at:min(max(d.at, d.pos), d.at+100)]), 40)
 }
 
 // notA refuses a value of the wrong JSON kind.
