@@ -3,13 +3,10 @@ package oci
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"io"
-	"net/http"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
-	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/slipway-dev/slipway"
 )
@@ -19,11 +16,6 @@ import (
 // arrived, whoever unpacks it hashes it again, and to read it would double the
 // time of a push.
 const readable = 4 << 20
-
-const (
-	maxManifest = 8 << 20
-	maxChildren = 100
-)
 
 // readBack compares what the image registry holds with what was pushed: every
 // manifest and every blob up to readable byte for byte, larger blobs by size
@@ -67,101 +59,6 @@ func (s *session) readBlob(ctx context.Context, b *blob) error {
 	defer r.Close()
 	_, err := io.Copy(io.Discard, r)
 	return err
-}
-
-// getManifest reads a manifest or an index by digest, which is checked, or by tag.
-func (s *session) getManifest(ctx context.Context, ref string) (manifest, error) {
-	accept := http.Header{"Accept": {
-		string(types.OCIManifestSchema1), string(types.OCIImageIndex), string(types.DockerManifestSchema2), string(types.DockerManifestList),
-	}}
-	resp, err := s.send(ctx, http.MethodGet, s.url("/manifests/%s", ref), accept)
-	if err != nil {
-		return manifest{}, err
-	}
-	if resp.StatusCode != http.StatusOK {
-		return manifest{}, refused(resp)
-	}
-	defer discard(resp)
-	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxManifest+1))
-	if err != nil {
-		return manifest{}, err
-	}
-	if len(raw) > maxManifest {
-		return manifest{}, slipway.Errorf(slipway.Exhausted, "reading the manifest "+ref, "it is larger than %d bytes", maxManifest)
-	}
-	digest, _, err := v1.SHA256(bytes.NewReader(raw))
-	if err != nil {
-		return manifest{}, err
-	}
-	if want, err := v1.NewHash(ref); err == nil && want != digest {
-		return manifest{}, corrupt("reading the manifest "+ref, "the image registry gave %s for it", digest)
-	}
-	return manifest{raw, mediaTypeOf(raw, resp.Header.Get("Content-Type")), digest}, checkHeader(resp, digest)
-}
-
-// mediaTypeOf prefers what the manifest says itself, for that is what the
-// digest covers.
-func mediaTypeOf(raw []byte, header string) types.MediaType {
-	var m struct {
-		MediaType types.MediaType `json:"mediaType"`
-	}
-	if json.Unmarshal(raw, &m) == nil && m.MediaType != "" {
-		return m.MediaType
-	}
-	return types.MediaType(header)
-}
-
-// imageManifests returns the image's manifest, or those of all its platforms
-// with their descriptors.
-func (s *session) imageManifests(ctx context.Context, digest slipway.Digest) ([]*v1.Manifest, []v1.Descriptor, error) {
-	top, err := s.getManifest(ctx, string(digest))
-	if err != nil {
-		return nil, nil, err
-	}
-	if !top.mediaType.IsIndex() {
-		m, err := parseManifest(top)
-		return []*v1.Manifest{m}, []v1.Descriptor{top.descriptor()}, err
-	}
-	index, err := v1.ParseIndexManifest(bytes.NewReader(top.raw))
-	if err != nil {
-		return nil, nil, notAnImage(top, err)
-	}
-	if len(index.Manifests) == 0 || len(index.Manifests) > maxChildren {
-		return nil, nil, slipway.Errorf(slipway.Invalid, "reading the image", "an index of %d images", len(index.Manifests))
-	}
-	var manifests []*v1.Manifest
-	for _, d := range index.Manifests {
-		child, err := s.getManifest(ctx, d.Digest.String())
-		if err != nil {
-			return nil, nil, err
-		}
-		m, err := parseManifest(child)
-		if err != nil {
-			return nil, nil, err
-		}
-		manifests = append(manifests, m)
-	}
-	return manifests, index.Manifests, nil
-}
-
-func parseManifest(m manifest) (*v1.Manifest, error) {
-	if !m.mediaType.IsImage() {
-		return nil, notAnImage(m, nil)
-	}
-	parsed, err := v1.ParseManifest(bytes.NewReader(m.raw))
-	if err != nil {
-		return nil, notAnImage(m, err)
-	}
-	for _, d := range append(parsed.Layers, parsed.Config) {
-		if d.Size < 0 || d.Digest.Algorithm != "sha256" {
-			return nil, notAnImage(m, nil)
-		}
-	}
-	return parsed, nil
-}
-
-func notAnImage(m manifest, err error) error {
-	return &slipway.Error{Op: "reading the image", Code: slipway.Invalid, Message: slipwayDigest(m.digest).Short() + " is no image", Err: err}
 }
 
 // Check reports whether the image can still be pulled: its manifest and every
