@@ -231,7 +231,7 @@ func (t *Target) awaitStart(ctx context.Context, ended <-chan error) error {
 		}
 		select {
 		case err := <-ended:
-			return t.startFailed(err)
+			return t.startFailed(ctx, err)
 		case <-ctx.Done():
 			return &slipway.Error{Op: "starting the local supervisor", Code: slipway.Unavailable, Err: context.Cause(ctx)}
 		case <-time.After(5 * time.Millisecond):
@@ -241,10 +241,9 @@ func (t *Target) awaitStart(ctx context.Context, ended <-chan error) error {
 
 // startFailed explains the end of a supervisor that did not answer. One that
 // ended well found another at work, or nothing to do.
-func (t *Target) startFailed(err error) error {
+func (t *Target) startFailed(ctx context.Context, err error) error {
 	if err == nil {
-		time.Sleep(10 * time.Millisecond) // the other one may be about to end
-		return nil
+		return pause(ctx, 10*time.Millisecond) // the other one may be about to end
 	}
 	said, readErr := readFile(t.dir.path("supervisor.out"), 64<<10)
 	if readErr != nil {

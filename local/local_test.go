@@ -123,7 +123,7 @@ func (b *bench) supervisor() int {
 func (b *bench) shortPath() string {
 	link := filepath.Join(os.TempDir(), "s"+strings.ReplaceAll(b.addr, ":", "-"))
 	if err := os.Symlink(b.path(), link); err == nil {
-		b.t.Cleanup(func() { os.Remove(link) })
+		b.t.Cleanup(func() { _ = os.Remove(link) })
 	}
 	return filepath.Join(link, "control.sock")
 }

@@ -123,7 +123,7 @@ func (b behaviour) serve(listener net.Listener, start time.Time) error {
 		}
 	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		time.Sleep(b.AnswerAfter)
+		<-time.After(b.AnswerAfter)
 		w.Header().Set("X-Model-Version", b.Version)
 		values := []string{b.Version}
 		for _, name := range b.Env {
@@ -154,7 +154,7 @@ func holdMain(stateDir, ref string) error {
 	if _, err := target.Journal().Lock(context.Background(), slipway.Claim{Holder: os.Args[4]}); err != nil {
 		return err
 	}
-	fmt.Println("held")
+	fmt.Fprintln(os.Stdout, "held")
 	select {}
 }
 
@@ -179,7 +179,7 @@ func (m images) Unpack(ctx context.Context, image slipway.Image, _, dir string) 
 	case digest(diskFull):
 		return fmt.Errorf("writing a layer: %w", syscall.ENOSPC)
 	case digest(slowUnpack):
-		fmt.Println("unpacking")
+		fmt.Fprintln(os.Stdout, "unpacking")
 		select {
 		case <-ctx.Done():
 			return ctx.Err()

@@ -2,6 +2,7 @@ package local
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -192,11 +193,20 @@ func endOrphan(path string) error {
 	if err != nil || b.PID <= 1 {
 		return err
 	}
-	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if id, err := identity(b.PID); err != nil || id != b.Identity {
-			return nil // it is gone, and perhaps another one has its number
-		}
+	ctx, cancel := context.WithTimeoutCause(context.Background(), 5*time.Second, fmt.Errorf("process %d does not end", b.PID))
+	defer cancel()
+	for b.lives() {
 		_ = syscall.Kill(-b.PID, syscall.SIGKILL)
+		if err := pause(ctx, 5*time.Millisecond); err != nil {
+			return err
+		}
 	}
-	return fmt.Errorf("process %d does not end", b.PID)
+	return nil
+}
+
+// lives reports whether the process still runs. When it is gone, another one
+// may have its number.
+func (b birth) lives() bool {
+	id, err := identity(b.PID)
+	return err == nil && id == b.Identity
 }

@@ -238,7 +238,7 @@ func (r *replica) path(name string) string { return filepath.Join(r.dir, name) }
 func (r *replica) register(p *process) error {
 	id, err := identity(p.cmd.Process.Pid)
 	if err != nil {
-		return nil // it has ended already; run will see it
+		return nil //nolint:nilerr // it has ended already, and live will see that
 	}
 	return birth{PID: p.cmd.Process.Pid, Identity: id}.store(r.path("process.json"))
 }

@@ -42,7 +42,7 @@ func Supervise(ctx context.Context, stateDir string, getenv func(string) string)
 	if err != nil {
 		return fileError("supervising "+address, dir.path("supervisor.log"), err)
 	}
-	defer logFile.Close()
+	defer func() { _ = logFile.Close() }() // there is no log to say it in
 	log := slog.New(slog.NewJSONHandler(logFile, nil)).With("pid", os.Getpid())
 	return supervise(ctx, newSupervisor(dir, address, getenv, log))
 }

@@ -205,7 +205,7 @@ func (b *Backend) talk(c *conn, r *http.Request, body []byte) (*answer, error) {
 	if err := writeRequest(c.w, r, body); err != nil {
 		return nil, err
 	}
-	resp, err := readResponse(c.r, r)
+	resp, err := readResponse(c.r, r) //nolint:bodyclose // answer.done closes it
 	if err != nil {
 		return nil, err
 	}
@@ -279,12 +279,8 @@ func (a *answer) writeTo(w http.ResponseWriter) error {
 // stream passes on an answer that is too large to be read whole.
 func (a *answer) stream(w http.ResponseWriter) error {
 	w.WriteHeader(a.status)
-	if _, err := w.Write(a.head.Bytes()); err != nil {
-		a.done(false)
-		return nil
-	}
 	from := &source{r: a.rest, conn: a.conn, each: a.backend.proxy.cfg.Timeout}
-	_, err := io.Copy(w, from)
+	_, err := io.Copy(w, io.MultiReader(a.head, from))
 	a.done(err == nil && !a.close)
 	return from.err
 }
