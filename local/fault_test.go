@@ -47,8 +47,11 @@ func TestABadReleaseSaysWhy(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			b := newBench(t, func(c *local.Config) { c.StartupLimit = 300 * time.Millisecond })
+			b := newBench(t)
 			b.deploy(t, 1, release(1))
+			if tt.release == never {
+				b.target = b.another(func(c *local.Config) { c.StartupLimit = 300 * time.Millisecond })
+			}
 			b.apply(t, 2, release(tt.release))
 			o := b.await(t, func(o slipway.Observation) bool { return problemOf(o, tt.release) != nil })
 			got := *problemOf(o, tt.release)
