@@ -30,7 +30,7 @@ const (
 func TestRandomLives(t *testing.T) {
 	t.Parallel()
 	kinds := map[rollout.Kind]int{}
-	for seed := range uint64(150) {
+	for seed := range uint64(60) {
 		synctest.Test(t, func(t *testing.T) {
 			l := newLife(t, seed)
 			for range 12 {

@@ -78,6 +78,9 @@ func sightings(r slipway.Release) iter.Seq[rollout.Seen] {
 	return func(yield func(rollout.Seen) bool) {
 		for _, o := range observations(r) {
 			for flags := range 1 << 5 {
+				if flags&1 != 0 && flags != 1 && flags != 31 {
+					continue // without the lock nothing else matters: alone, and with all the rest
+				}
 				s := rollout.Seen{
 					Now: clock, Observation: o,
 					LockLost: flags&1 != 0, Newer: flags&2 != 0, InSteps: flags&4 != 0,

@@ -46,7 +46,11 @@ func (d *Driver) fate(ctx context.Context, release slipway.Release) (Outcome, er
 		return Outcome{Kind: Unfinished, Release: release}, err
 	}
 	if ended := find(rec, release.ID); ended != nil {
-		return outcomeOf(*ended, rec.Live), nil
+		o := outcomeOf(*ended, rec.Live)
+		if o.Kind == Live && (rec.Live == nil || rec.Live.ID != ended.ID) {
+			o.Kind, o.Message = Superseded, fmt.Sprintf("%s was verified by another run, and another release serves since", release.Model)
+		}
+		return o, nil
 	}
 	return Outcome{
 		Kind: Superseded, Release: release, Serving: rec.Live,
