@@ -69,7 +69,7 @@ func readConfig(name string) (*config, error) {
 		return nil, usageError{(&slipway.Error{Op: "reading the configuration", Code: slipway.Invalid, Err: err}).
 			WithHint("name an existing file with --config")}
 	case len(data) > configLimit:
-		return nil, usageError{usagef("%s is larger than %d bytes", name, configLimit)}
+		return nil, usageError{usagef("%s is larger than %d bytes", name, configLimit).WithHint("name another file with --config")}
 	}
 	return decodeConfig(name, data)
 }
@@ -103,7 +103,8 @@ func (c *config) syntax(err error) error {
 
 // wrong is an error at a path of the file, "$.models[0].model".
 func (c *config) wrong(path, format string, args ...any) error {
-	return usageError{usagef("%s: %s", c.position(path), fmt.Sprintf(format, args...))}
+	return usageError{usagef("%s: %s", c.position(path), fmt.Sprintf(format, args...)).
+		WithHint("mend it there; examples/slipway.yaml is a whole one")}
 }
 
 // position returns FILE:LINE:COLUMN of the path, or of the nearest one above

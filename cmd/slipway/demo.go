@@ -63,7 +63,14 @@ func (cmd demoCommand) Run(ctx context.Context, p *program) error {
 	if d.load != nil {
 		d.load.stop()
 	}
-	return errors.Join(err, st.close(ctx))
+	for _, left := range st.left {
+		p.story.note("demo", "left behind: %s", left)
+	}
+	if left := st.close(ctx); left != nil {
+		p.story.warn("demo", "not everything could be removed: %v", left)
+		err = errors.Join(err, left)
+	}
+	return err
 }
 
 func newDemo(p *program, st *stage) *demo {

@@ -18,9 +18,25 @@ func printError(w io.Writer, err error, getenv func(string) string) {
 	if reason != "" {
 		fmt.Fprintf(w, "  %s\n", indent(clean(reason)))
 	}
-	if hint := slipway.HintOf(err); hint != "" {
-		fmt.Fprintf(w, "  %s %s\n", paint(color, green, "fix:"), indent(clean(hint)))
+	hint := orElse(slipway.HintOf(err), lastResort(slipway.CodeOf(err)))
+	fmt.Fprintf(w, "  %s %s\n", paint(color, green, "fix:"), indent(clean(hint)))
+}
+
+// lastResort is the hint for an error that brings none.
+func lastResort(code slipway.Code) string {
+	switch code {
+	case slipway.Unavailable:
+		return "run it again; what was reached already is not done twice"
+	case slipway.Exhausted:
+		return "free disk space, or raise the limit named above, and run it again"
+	case slipway.Unauthorized:
+		return "check the credentials of the host named above"
+	case slipway.NotFound, slipway.Invalid:
+		return "mend what is named above, and run it again"
+	case slipway.Conflict, slipway.Superseded:
+		return "slipway status says who has the target now; run it again"
 	}
+	return "please report this, with the lines above: it should not happen"
 }
 
 // what splits an error into what happened and why.

@@ -8,7 +8,7 @@ import (
 
 type holdCommand struct {
 	targetArgument
-	Reason string `help:"Why, for whoever meets the hold."`
+	Reason string `placeholder:"TEXT" help:"Why, for whoever meets the hold."`
 }
 
 // Run freezes a target. What serves goes on serving.

@@ -15,7 +15,7 @@ type rollbackCommand struct {
 	sourceFlags
 	ToVersion string `placeholder:"N" help:"The newest verified release of this model version, instead of the last verified one before."`
 	NoWayBack bool   `help:"Do not check first that the image can still be pulled."`
-	Reason    string `help:"Why, for the history."`
+	Reason    string `placeholder:"TEXT" help:"Why, for the history."`
 	Release   string `placeholder:"FILE" default:"release.json" help:"Without TARGET: the release whose target is rolled back, if the file exists."`
 }
 

@@ -230,7 +230,7 @@ func endedAs(out rollout.Outcome, err error) error {
 	case asError(err, &wrong), asError(err, &e):
 		return err
 	case out.Interrupted && out.Kind == rollout.Failed:
-		return ended{code: exitInterrupted, cause: slipway.Errorf(slipway.Unavailable, "", "interrupted; nothing was changed")}
+		return errInterrupted // nothing was changed
 	case out.Interrupted:
 		return ended{code: exitInterrupted, cause: err}
 	case exitCodes[out.Kind] == exitLive && err == nil:

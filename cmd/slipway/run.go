@@ -99,6 +99,8 @@ func (p *program) fail(ctx context.Context, err error) int {
 	code := exitCode(ctx, err)
 	var e ended
 	switch {
+	case errors.Is(err, errInterrupted):
+		fmt.Fprintln(p.stderr, "interrupted; nothing was changed")
 	case !errors.As(err, &e) && code == exitInterrupted:
 		fmt.Fprintln(p.stderr, "interrupted")
 	case !errors.As(err, &e):

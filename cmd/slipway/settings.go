@@ -14,7 +14,7 @@ import (
 // modelFlags name a model and where models come from.
 type modelFlags struct {
 	Model  string `arg:"" optional:"" placeholder:"MODEL" help:"models:/NAME@ALIAS, models:/NAME/STAGE, models:/NAME/VERSION or a model directory; without it, all in slipway.yaml."`
-	Name   string `help:"Name of the model in a directory; its base name by default."`
+	Name   string `placeholder:"NAME" help:"Name of the model in a directory; its base name by default."`
 	MLflow string `name:"mlflow" env:"MLFLOW_TRACKING_URI" placeholder:"URI" help:"The model registry."`
 	Strict bool   `help:"Fail when nothing is promoted, although something serves already."`
 }
@@ -27,7 +27,7 @@ type placeFlags struct {
 	Env         map[string]string `placeholder:"NAME=VALUE" help:"Environment variables of the model server."`
 	SecretEnv   []string          `placeholder:"NAME" help:"Variables of this process that the model server gets too; only their names are recorded."`
 	Replicas    int               `placeholder:"N" help:"How many replicas serve (as many as before; 2 at first)."`
-	Reason      string            `help:"Why this release is started, for the history."`
+	Reason      string            `placeholder:"TEXT" help:"Why this release is started, for the history."`
 }
 
 // settings are what one release needs to know: flags and environment first,
@@ -71,7 +71,8 @@ func choose(m modelFlags, pl placeFlags, c *config, getenv func(string) string) 
 		}
 	}
 	if len(all) == 0 {
-		return nil, usageError{usagef("%s has no environment called %s", c.path, pl.Environment)}
+		return nil, usageError{usagef("%s has no environment called %s", c.path, pl.Environment).
+			WithHint("it has %s", strings.Join(c.environments(), ", "))}
 	}
 	return all, nil
 }
@@ -100,6 +101,21 @@ func chooseModels(model string, pl placeFlags, c *config) ([]configModel, error)
 	}
 	byFlags := configEnvironment{Name: orElse(pl.Environment, "local"), Target: pl.To}
 	return []configModel{{Model: model, Environments: []configEnvironment{byFlags}}}, nil
+}
+
+// environments returns the names of all environments, each once.
+func (c *config) environments() []string {
+	var names []string
+	for _, m := range c.Models {
+		if m.Target != "" {
+			names = append(names, "production")
+		}
+		for _, e := range m.Environments {
+			names = append(names, e.Name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 func (c *config) matching(matches func(slipway.ModelRef) bool) []configModel {

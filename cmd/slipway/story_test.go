@@ -121,9 +121,9 @@ func TestErrorsSayWhatWhyAndHow(t *testing.T) {
 	}{
 		"all": {(&slipway.Error{Op: "pushing iris", Message: "the image registry refuses", Err: errors.New("403")}).WithHint("log in"),
 			"error: pushing iris: the image registry refuses\n  403\n  fix: log in\n"},
-		"without a message":    {&slipway.Error{Op: "pushing iris", Err: errors.New("403")}, "error: pushing iris\n  403\n"},
-		"without an operation": {&slipway.Error{Err: errors.New("403")}, "error: 403\n"},
-		"another error":        {errors.New("two\nlines"), "error: two\n  lines\n"},
+		"without a message":    {&slipway.Error{Op: "pushing iris", Err: errors.New("403")}, "error: pushing iris\n  403\n  fix: please report this, with the lines above: it should not happen\n"},
+		"without an operation": {&slipway.Error{Code: slipway.Invalid, Err: errors.New("403")}, "error: 403\n  fix: mend what is named above, and run it again\n"},
+		"another error":        {errors.New("two\nlines"), "error: two\n  lines\n  fix: please report this, with the lines above: it should not happen\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
