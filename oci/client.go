@@ -37,7 +37,7 @@ type Config struct {
 
 	Jobs     int           // requests at a time; default 4
 	Chunk    int64         // bytes of one request of a large upload; default 32 MiB
-	Attempts int           // of one request, while it makes no headway; default 5
+	Attempts int           // of one request, while it makes no headway; default 6, which is about 10 seconds
 	Backoff  time.Duration // before the second attempt, doubled for each further; default 250 ms
 	Patience time.Duration // longest Retry-After that is waited for; default 2 minutes
 	Stall    time.Duration // a request that moves no byte for so long is given up; default 1 minute
@@ -50,7 +50,7 @@ func (c Config) withDefaults() Config {
 	fill(&c.UserAgent, "slipway")
 	fill(&c.Jobs, 4)
 	fill(&c.Chunk, 32<<20)
-	fill(&c.Attempts, 5)
+	fill(&c.Attempts, 6)
 	fill(&c.Backoff, 250*time.Millisecond)
 	fill(&c.Patience, 2*time.Minute)
 	fill(&c.Stall, time.Minute)

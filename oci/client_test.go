@@ -162,7 +162,7 @@ func TestOneLine(t *testing.T) {
 func TestPrivateAuthority(t *testing.T) {
 	if host := os.Getenv("SLIPWAY_TEST_PUSH_TO"); host != "" {
 		_, err := quick(oci.Config{Attempts: 1}).Push(t.Context(), host+"/x", image(t, map[string]string{"MLmodel": "x"}), nil, nil)
-		fmt.Println("pushed with", err)
+		fmt.Fprintln(os.Stdout, "pushed with", err)
 		return
 	}
 	t.Parallel()

@@ -116,6 +116,11 @@ func (c *counter) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// drain reads the request's body: only then a server notices that the client went.
+func drain(r *http.Request) {
+	_, _ = io.Copy(io.Discard, r.Body)
+}
+
 // answer replies with a status instead of passing the request on.
 func answer(status int, body string, header ...string) func(http.ResponseWriter, *http.Request, http.Handler) {
 	return func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
@@ -123,7 +128,7 @@ func answer(status int, body string, header ...string) func(http.ResponseWriter,
 			w.Header().Set(header[i], header[i+1])
 		}
 		w.WriteHeader(status)
-		io.WriteString(w, body)
+		fmt.Fprint(w, body)
 	}
 }
 
@@ -151,7 +156,7 @@ func breakAnswer(w http.ResponseWriter, r *http.Request, next http.Handler) {
 		w.Header()[k] = v
 	}
 	w.WriteHeader(rec.Code)
-	w.Write(rec.Body.Bytes()[:rec.Body.Len()/2])
+	fmt.Fprintf(w, "%s", rec.Body.Bytes()[:rec.Body.Len()/2])
 	if f, ok := w.(http.Flusher); ok {
 		f.Flush()
 	}
@@ -168,7 +173,7 @@ func change(with func(rec *httptest.ResponseRecorder)) func(http.ResponseWriter,
 			w.Header()[k] = v
 		}
 		w.WriteHeader(rec.Code)
-		w.Write(rec.Body.Bytes())
+		fmt.Fprintf(w, "%s", rec.Body.Bytes())
 	}
 }
 

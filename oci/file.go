@@ -79,7 +79,7 @@ func findInLayer(r io.Reader, name string, limit int64) (finding, error) {
 	archive := tar.NewReader(r)
 	for {
 		h, err := archive.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return found, nil
 		}
 		if err != nil {

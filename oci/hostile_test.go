@@ -301,7 +301,7 @@ func FuzzUnpack(f *testing.F) {
 		try(t, os.Mkdir(filepath.Join(parent, "image"), 0o755))
 		root, err := os.OpenRoot(filepath.Join(parent, "image"))
 		try(t, err)
-		defer root.Close()
+		defer func() { try(t, root.Close()) }()
 		_ = oci.UnpackLayer(root, bytes.NewReader(data), most, 100) // an error is as good
 		_, _ = oci.FindIn(bytes.NewReader(data), "/model/a", most)
 		var size int64

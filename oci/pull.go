@@ -69,7 +69,7 @@ func (c *Client) Resolve(ctx context.Context, ref string) (slipway.Image, error)
 
 // getBlob reads a blob. What comes is hashed: the reader ends with io.EOF only
 // when size and digest are right. It goes on where a connection broke.
-func (s *session) getBlob(ctx context.Context, d v1.Descriptor) *download {
+func (s *session) getBlob(ctx context.Context, d v1.Descriptor) io.ReadCloser {
 	return &download{ctx: ctx, session: s, want: d, hash: sha256.New(), left: s.client.config.Attempts}
 }
 
@@ -86,7 +86,7 @@ type download struct {
 func (d *download) Read(p []byte) (int, error) {
 	for {
 		n, err := d.readOnce(p)
-		if n > 0 || err == nil || err == io.EOF {
+		if n > 0 || err == nil || errors.Is(err, io.EOF) {
 			return n, err
 		}
 		d.left--

@@ -2,7 +2,6 @@ package oci_test
 
 import (
 	"context"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -80,7 +79,7 @@ func faultCases() []suiteCase {
 		}},
 		{"a registry that stands still", func(t *testing.T, registry http.Handler) {
 			hang := func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
-				io.Copy(io.Discard, r.Body)
+				drain(r)
 				<-r.Context().Done()
 			}
 			f := newFront(t, registry, &rule{method: "PUT", part: "/uploads/", do: hang})
@@ -98,7 +97,7 @@ func faultCases() []suiteCase {
 		{"a push that is given up", func(t *testing.T, registry http.Handler) {
 			ctx, cancel := context.WithCancel(t.Context())
 			stop := func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
-				io.Copy(io.Discard, r.Body) // or the server does not notice that the client went
+				drain(r)
 				cancel()
 				<-r.Context().Done()
 			}

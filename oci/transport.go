@@ -62,7 +62,7 @@ func (w *watched) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := w.inner.RoundTrip(out)
 	if err != nil {
 		end()
-		if context.Cause(ctx) == stalled {
+		if errors.Is(context.Cause(ctx), errStalled) {
 			err = stalled
 		}
 		return nil, err
@@ -87,7 +87,7 @@ func (m *moving) Read(p []byte) (int, error) {
 	if n > 0 {
 		m.moved()
 	}
-	if err != nil && err != io.EOF && m.ctx != nil && errors.Is(context.Cause(m.ctx), errStalled) {
+	if err != nil && !errors.Is(err, io.EOF) && m.ctx != nil && errors.Is(context.Cause(m.ctx), errStalled) {
 		err = context.Cause(m.ctx)
 	}
 	return n, err
@@ -110,10 +110,16 @@ type retrying struct {
 }
 
 func (r *retrying) RoundTrip(req *http.Request) (*http.Response, error) {
-	again := req.Method == http.MethodGet || req.Method == http.MethodHead
+	attempts := 1
+	switch {
+	case req.URL.Path == "/v2/":
+		attempts = min(2, r.config.Attempts) // whether it is there at all is soon told
+	case req.Method == http.MethodGet, req.Method == http.MethodHead:
+		attempts = r.config.Attempts
+	}
 	for attempt := 1; ; attempt++ {
 		resp, err := r.once(req)
-		if !again || attempt >= r.config.Attempts || !transient(resp, err) {
+		if attempt >= attempts || !transient(resp, err) {
 			return resp, err
 		}
 		var after string
@@ -214,8 +220,9 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// discard ends a response so that its connection is used again.
+// discard ends a response, and reads a short rest so that its connection is
+// used again.
 func discard(resp *http.Response) {
-	io.CopyN(io.Discard, resp.Body, 64<<10)
+	_, _ = io.CopyN(io.Discard, resp.Body, 64<<10) // or it is not used again
 	resp.Body.Close()
 }

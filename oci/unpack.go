@@ -40,7 +40,7 @@ type marker struct {
 // with an absolute path, "..", or that is a link or device below /model or
 // /slipway is refused (Invalid), and so is more than Config.MaxBytes or
 // Config.MaxEntries (Exhausted).
-func (c *Client) Unpack(ctx context.Context, img slipway.Image, platform, dir string) error {
+func (c *Client) Unpack(ctx context.Context, img slipway.Image, platform, dir string) (err error) {
 	op := "unpacking the image " + img.Digest.Short()
 	want := marker{Digest: img.Digest, Platform: platform}
 	if done, err := unpacked(op, dir, want); done || err != nil {
@@ -62,7 +62,7 @@ func (c *Client) Unpack(ctx context.Context, img slipway.Image, platform, dir st
 	if err != nil {
 		return failure(op, s.repo, err)
 	}
-	defer os.RemoveAll(tmp)
+	defer func() { err = errors.Join(err, os.RemoveAll(tmp)) }() // nothing, once it was renamed
 	if err := s.unpackInto(ctx, m, tmp, want); err != nil {
 		return failure(op, s.repo, err)
 	}
@@ -148,12 +148,12 @@ func (s *session) configPlatform(ctx context.Context, d v1.Descriptor) (*v1.Plat
 	return config.Platform(), nil
 }
 
-func (s *session) unpackInto(ctx context.Context, m *v1.Manifest, tmp string, mark marker) error {
+func (s *session) unpackInto(ctx context.Context, m *v1.Manifest, tmp string, mark marker) (err error) {
 	root, err := os.OpenRoot(tmp)
 	if err != nil {
 		return err
 	}
-	defer root.Close()
+	defer func() { err = errors.Join(err, root.Close()) }()
 	config := s.client.config
 	u := &unpacker{root: root, read: config.MaxBytes, bytes: config.MaxBytes, entries: config.MaxEntries}
 	for _, d := range m.Layers {
@@ -239,7 +239,7 @@ func (u *unpacker) layer(r io.Reader) error {
 	archive := tar.NewReader(r)
 	for {
 		h, err := archive.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {

@@ -273,20 +273,29 @@ func (u *uploading) settle(ctx context.Context) (done bool, err error) {
 		u.forget()
 		return false, nil
 	}
+	known, err := u.ask(ctx)
+	if err == nil && !known {
+		u.forget()
+	}
+	return false, err
+}
+
+// ask takes over from the image registry how far the upload is. It is false
+// where the image registry no longer knows the upload, or cannot say.
+func (u *uploading) ask(ctx context.Context) (known bool, err error) {
 	resp, err := u.session.send(ctx, http.MethodGet, u.location, nil)
 	if err != nil {
 		return false, err
 	}
 	has := received(resp.Header.Get("Range"))
-	if resp.StatusCode/100 != 2 || has > u.blob.size || u.follow(resp) != nil {
+	if resp.StatusCode/100 != 2 || has > u.blob.size || resp.Header.Get("Location") == "" {
 		discard(resp)
-		u.forget()
 		return false, nil
 	}
 	u.offset, u.resumed = has, true
 	u.source.drop()
 	u.moved(has)
-	return false, nil
+	return true, u.follow(resp)
 }
 
 // received reads "0-1023", the range of the bytes an upload has. "0-0" stands

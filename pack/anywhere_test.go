@@ -40,7 +40,7 @@ func TestChild(t *testing.T) {
 	if dir == "" {
 		return // an ordinary run: TestSameAnywhere is the test
 	}
-	fmt.Println("digest", digest(t, build(t, copied(t, sample(t), dir))))
+	fmt.Fprintln(os.Stdout, "digest", digest(t, build(t, copied(t, sample(t), dir))))
 }
 
 // TestDiskFull builds in a process whose files may not grow beyond 64 KB.
@@ -112,7 +112,7 @@ func childDigest(t *testing.T, umask, zone string, user uint32) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "slipway-pack-")
 	try(t, err)
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	t.Cleanup(func() { try(t, os.RemoveAll(dir)) })
 	program, fixtures := publish(t, dir)
 	cmd := exec.CommandContext(t.Context(), program, "-test.run=^TestChild$", "-test.v")
 	cmd.Dir = fixtures

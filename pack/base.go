@@ -24,7 +24,7 @@ func startFrom(base v1.Image, p v1.Platform) (*v1.ConfigFile, []v1.Layer, error)
 			WithHint("take a base for %s with --base", p.String())
 	}
 	config := from.DeepCopy()
-	config.Author, config.Container, config.DockerVersion, config.Created = "", "", "", v1.Time{}
+	config.Author, config.Container, config.Created = "", "", v1.Time{}
 	all, err := base.Layers()
 	if err != nil {
 		return nil, nil, baseFailure(err)

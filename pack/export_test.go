@@ -3,18 +3,19 @@ package pack
 import (
 	"archive/tar"
 	"context"
+	"errors"
 	"io"
 	"os"
 )
 
 // WriteModelWhile packs the model directory and calls change before the write
 // of that number: 1 is the header of /model, 2 that of the first file.
-func WriteModelWhile(ctx context.Context, dir string, at int, change func() error) error {
+func WriteModelWhile(ctx context.Context, dir string, at int, change func() error) (err error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return err
 	}
-	defer root.Close()
+	defer func() { err = errors.Join(err, root.Close()) }()
 	files, err := listModel(root)
 	if err != nil {
 		return err

@@ -25,7 +25,7 @@ const downloadedMeta = "registered_model_meta"
 
 // modelLayer packs the model's files, sorted by path, each folder once before
 // what is in it. Empty folders are left out: model registries have none.
-func modelLayer(ctx context.Context, cache cache, dir string, want slipway.Digest) (*layer, error) {
+func modelLayer(ctx context.Context, cache cache, dir string, want slipway.Digest) (l *layer, err error) {
 	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
 		return nil, slipway.Errorf(slipway.Invalid, op, "the model directory %s is not a folder", dir)
 	}
@@ -33,7 +33,7 @@ func modelLayer(ctx context.Context, cache cache, dir string, want slipway.Diges
 	if err != nil {
 		return nil, failure(err)
 	}
-	defer root.Close()
+	defer func() { err = errors.Join(err, root.Close()) }()
 	files, err := listModel(root)
 	if err != nil {
 		return nil, err

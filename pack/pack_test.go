@@ -312,7 +312,7 @@ func TestRefused(t *testing.T) {
 			c := sample(t)
 			dir, err := os.MkdirTemp("", "m") // short: a socket's path has a limit
 			try(t, err)
-			t.Cleanup(func() { os.RemoveAll(dir) })
+			t.Cleanup(func() { try(t, os.RemoveAll(dir)) })
 			c.ModelDir = dir
 			test.make(t, dir, &c)
 			_, err = pack.Image(t.Context(), c)
