@@ -247,11 +247,10 @@ func (r *run) take(ctx context.Context, d Decision, s Seen) {
 	if news {
 		return
 	}
-	if forward(r.rec.Current.Phase) {
-		r.sleep(ctx, min(r.pause, max(0, time.Until(d.Deadline))))
-	} else {
-		r.sleep(context.WithoutCancel(ctx), min(r.pause, max(0, time.Until(d.Deadline))))
+	if !forward(d.Phase) {
+		ctx = context.WithoutCancel(ctx)
 	}
+	r.sleep(ctx, min(r.pause, max(0, time.Until(d.Deadline))))
 	r.pause = min(r.pause*3/2, r.config.PollMost)
 }
 

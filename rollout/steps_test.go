@@ -95,7 +95,7 @@ func TestStepsGoOnWhereTheOneBeforeEnded(t *testing.T) {
 			}
 			w.wantKind(o, rollout.RolledBack)
 		}, rollout.RolledBack, 1},
-		{"a newer deploy finished it and went on", func(w *world) { w.wantKind(w.deploy(3), rollout.Live) }, rollout.Live, 3},
+		{"a newer deploy finished it and went on", func(w *world) { w.wantKind(w.deploy(3), rollout.Live) }, rollout.Superseded, 3},
 		{"it was rolled back by hand", func(w *world) {
 			o, err := w.driver().Rollback(w.Context(), rollout.Return{Reason: "the canary test failed"})
 			if err != nil {
