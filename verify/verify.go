@@ -89,11 +89,13 @@ func unfit(o slipway.Observation, r slipway.Release) *slipway.Problem {
 			}
 		}
 	}
-	if !o.Settled(r.Image.Digest) {
-		return &slipway.Problem{
+	if !o.Settled(r.Image.Digest) { // replicas may be starting again: the target's own supervisor can die
+		p := &slipway.Problem{
 			Kind:    "not-settled",
 			Message: fmt.Sprintf("the target does not serve %s with %d ready replicas", r.Image.Digest.Short(), o.Want),
 		}
+		heals(p)
+		return p
 	}
 	return nil
 }
