@@ -258,7 +258,9 @@ func (c *crash) next(recover bool) {
 // settle asks for the same again.
 func (c *crash) settle() {
 	c.t.Helper()
-	c.prober.settle()
+	if c.tale.settle == "" {
+		c.prober.mayLose()
+	}
 	if c.tale.name == "rollback" && c.served() == "1" {
 		return
 	}

@@ -106,8 +106,6 @@ func (p *prober) live() { p.expect(true) }
 // killed.
 func (p *prober) mayLose() { p.expect(false) }
 
-func (p *prober) settle() {}
-
 func (p *prober) expect(must bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -60,8 +60,8 @@ func (j *journey) recordEnd(ctx context.Context, r slipway.Release, kind rollout
 	}
 	switch kind {
 	case rollout.Live:
+		j.retire(ctx, r) // first: from the last tag of what is live, correct sees that all was told
 		j.tag(ctx, r, "live", "")
-		j.retire(ctx, r)
 	case rollout.Failed, rollout.RolledBack, rollout.Removed, rollout.NeedsPerson, rollout.Superseded:
 		j.tag(ctx, r, string(kind), orElse(failureReason(r), message))
 	}
@@ -128,12 +128,11 @@ func (j *journey) retire(ctx context.Context, r slipway.Release) {
 
 func (j *journey) tag(ctx context.Context, r slipway.Release, status, reason string) {
 	registry, err := j.models()
-	tags := []struct{ key, value string }{
-		{tagStatus, status}, {tagTarget, r.Target}, {tagRelease, string(r.ID)}, {tagReason, clip(reason, reasonLimit)},
-	}
+	tags := []struct{ key, value string }{{tagTarget, r.Target}, {tagReason, clip(reason, reasonLimit)}}
 	if r.Image.Digest != "" {
 		tags = append(tags, struct{ key, value string }{tagImage, r.Image.Ref()})
 	}
+	tags = append(tags, []struct{ key, value string }{{tagRelease, string(r.ID)}, {tagStatus, status}}...)
 	for _, t := range tags {
 		if err == nil {
 			err = registry.SetTag(ctx, r.Model.Name, r.Model.Version, t.key, t.value)
