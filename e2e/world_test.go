@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -91,6 +93,7 @@ type world struct {
 	address string // of the target
 	image   string // repository
 	env     []string
+	bare    bool // name neither image nor target in the environment
 }
 
 // newWorld returns a world whose target is stopped at the end of the test.
@@ -136,9 +139,11 @@ func (w *world) command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, w.program, args...)
 	cmd.Dir = w.home
 	cmd.Env = append([]string{
-		"HOME=" + w.home, "USER=ada", "PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir(),
-		"MLFLOW_TRACKING_URI=" + w.mlflow, "SLIPWAY_IMAGE=" + w.image, "SLIPWAY_TO=" + w.target(),
+		"HOME=" + w.home, "USER=ada", "PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir(), "MLFLOW_TRACKING_URI=" + w.mlflow,
 	}, w.env...)
+	if !w.bare {
+		cmd.Env = append(cmd.Env, "SLIPWAY_IMAGE="+w.image, "SLIPWAY_TO="+w.target())
+	}
 	return cmd
 }
 
@@ -175,13 +180,16 @@ func (w *world) want(code int, said []string, args ...string) ran {
 	return got
 }
 
+// wayOut is the line that says how to mend an error, or what ended a release.
+var wayOut = regexp.MustCompile(`(?m)^ +fix:? +\S`)
+
 // refused runs slipway, which must fail with the code, an error and a way to
 // mend it.
 func (w *world) refused(code int, said []string, args ...string) ran {
 	w.t.Helper()
 	got := w.want(code, said, args...)
-	if !strings.Contains(got.stderr, "error: ") || !strings.Contains(got.stderr, "\n  fix: ") {
-		w.t.Errorf("no error with a fix\n%s", got)
+	if !wayOut.MatchString(got.stderr) {
+		w.t.Errorf("no way to mend it\n%s", got)
 	}
 	if strings.Contains(got.stderr, "goroutine ") || strings.Contains(got.stderr, "panic") {
 		w.t.Errorf("it crashed\n%s", got)
@@ -209,15 +217,97 @@ func (w *world) outcome(code int, args ...string) outcome {
 	return all[0]
 }
 
-// record returns the target's journal, as it is on disk.
+// json runs slipway with -o json and reads what it prints into v.
+func (w *world) json(v any, args ...string) {
+	w.t.Helper()
+	got := w.want(0, nil, append(slices.Clone(args), "-o", "json")...)
+	if err := json.Unmarshal([]byte(got.stdout), v); err != nil {
+		w.t.Fatalf("%v\n%s", err, got)
+	}
+}
+
+// servers returns the processes of the target's model servers.
+func (w *world) servers() []string {
+	w.t.Helper()
+	paths, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var pids []string
+	for _, path := range paths {
+		data, err := os.ReadFile(path)
+		if err == nil && strings.Contains(string(data), "\x00--model\x00"+w.home) && strings.Contains(string(data), w.address+"/") {
+			pids = append(pids, filepath.Base(filepath.Dir(path)))
+		}
+	}
+	return pids
+}
+
+// serversHave checks the environment of every model server of the target; an
+// empty value: it does not have the variable.
+func (w *world) serversHave(want map[string]string) {
+	w.t.Helper()
+	pids := w.servers()
+	if len(pids) != 2 {
+		w.t.Errorf("%s has %d model servers, want 2", w.target(), len(pids))
+	}
+	for _, pid := range pids {
+		data, err := os.ReadFile("/proc/" + pid + "/environ")
+		if err != nil {
+			w.t.Error(err)
+			continue
+		}
+		got := map[string]string{}
+		for variable := range strings.SplitSeq(string(data), "\x00") {
+			name, value, _ := strings.Cut(variable, "=")
+			got[name] = value
+		}
+		for name, value := range want {
+			if got[name] != value {
+				w.t.Errorf("%s: a model server has %s=%q, want %q", w.target(), name, got[name], value)
+			}
+		}
+	}
+}
+
+// nowhere checks that the secret is in no file of the home, in nothing that was
+// said and in no process's arguments.
+func (w *world) nowhere(secret string, said ...ran) {
+	w.t.Helper()
+	err := filepath.WalkDir(w.home, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if bytes.Contains(data, []byte(secret)) {
+			w.t.Errorf("the secret is in %s", path)
+		}
+		return err
+	})
+	if err != nil {
+		w.t.Error(err)
+	}
+	for _, r := range said {
+		if strings.Contains(r.stdout+r.stderr, secret) {
+			w.t.Errorf("the secret was said\n%s", r)
+		}
+	}
+	for _, pid := range w.servers() {
+		if data, err := os.ReadFile("/proc/" + pid + "/cmdline"); err == nil && bytes.Contains(data, []byte(secret)) {
+			w.t.Errorf("the secret is an argument of process %s", pid)
+		}
+	}
+}
+
+// record returns the target's journal, as it is on disk; zero where there is
+// none.
 func (w *world) record() slipway.Record {
 	w.t.Helper()
 	var r slipway.Record
-	paths, err := filepath.Glob(filepath.Join(w.home, ".local", "state", "slipway", "local", "*", "journal", "record.json"))
-	if err != nil || len(paths) == 0 {
+	data, err := os.ReadFile(filepath.Join(w.home, ".local", "state", "slipway", "local", w.address, "journal", "record.json"))
+	if errors.Is(err, fs.ErrNotExist) {
 		return r
 	}
-	data, err := os.ReadFile(paths[0])
 	if err != nil {
 		w.t.Fatal(err)
 	}
