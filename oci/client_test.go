@@ -190,3 +190,71 @@ func writePEM(t testing.TB, path string, server *httptest.Server) {
 	block := &pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}
 	write(t, path, string(pem.EncodeToMemory(block)), 0o644)
 }
+
+// noKeychain is a credential helper that does not work.
+type noKeychain struct{}
+
+func (noKeychain) Resolve(authn.Resource) (authn.Authenticator, error) {
+	return nil, errors.New("docker-credential-none: not found")
+}
+
+func TestBase(t *testing.T) {
+	t.Parallel()
+	f := newFront(t, newRegistry())
+	c := quick(oci.Config{})
+	push(t, c, f.repository(), image(t, map[string]string{"MLmodel": "x"}), "1")
+	if base, err := c.Base(t.Context(), "scratch", "linux/amd64"); base != nil || err != nil {
+		t.Errorf("scratch: %v, %v", base, err)
+	}
+	for _, test := range []struct {
+		ref, platform string
+		code          slipway.Code
+		says          string
+	}{
+		{f.repository() + ":none", "linux/amd64", slipway.NotFound, "does not have it"},
+		{f.repository() + ":1", "linux/a/b/c/d", slipway.Invalid, "platform"},
+		{"HOST/Bad:tag:tag", "linux/amd64", slipway.Invalid, ""},
+		{f.host + "/../x:1", "linux/amd64", slipway.Invalid, `".."`},
+	} {
+		_, err := c.Base(t.Context(), test.ref, test.platform)
+		wantCode(t, err, test.code, test.says)
+	}
+}
+
+func TestCredentialHelperFails(t *testing.T) {
+	t.Parallel()
+	_, err := quick(oci.Config{Keychain: noKeychain{}}).Tags(t.Context(), "registry.example.com/x")
+	wantCode(t, err, slipway.Unauthorized, "docker-credential-none")
+	if !strings.Contains(slipway.HintOf(err), "~/.docker/config.json") {
+		t.Errorf("hint %q", slipway.HintOf(err))
+	}
+}
+
+// TestReadBackNotices pushes to an image registry that takes everything and
+// keeps something else.
+func TestReadBackNotices(t *testing.T) {
+	t.Parallel()
+	large := map[string]string{"weights": noise(t, 5<<20)} // above what is read back byte for byte
+	for name, test := range map[string]struct {
+		rule  rule
+		files map[string]string
+		code  slipway.Code
+	}{
+		"another manifest":      {rule{method: "GET", part: "/manifests/", do: change(flip)}, nil, slipway.Corrupt},
+		"another blob":          {rule{method: "GET", part: "/blobs/", do: change(flip)}, nil, slipway.Corrupt},
+		"a large blob cut off":  {rule{method: "HEAD", part: "/blobs/", skip: 4, do: setHeader("Content-Length", "5")}, large, slipway.Corrupt},
+		"a large blob is gone":  {rule{method: "HEAD", part: "/blobs/", skip: 4, do: answer(404, "")}, large, slipway.Corrupt},
+		"a manifest is gone":    {rule{method: "GET", part: "/manifests/", do: answer(404, "")}, nil, slipway.NotFound},
+		"a tag of another push": {rule{method: "GET", part: "/manifests/3", do: answer(200, "{}")}, nil, slipway.Conflict},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if test.files == nil {
+				test.files = map[string]string{"MLmodel": "x"}
+			}
+			f := newFront(t, newRegistry(), &test.rule)
+			_, err := quick(oci.Config{}).Push(t.Context(), f.repository(), image(t, test.files), []string{"3"}, nil)
+			wantCode(t, err, test.code, "")
+		})
+	}
+}
