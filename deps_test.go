@@ -39,7 +39,7 @@ var confined = map[string][]string{
 	"github.com/alecthomas/kong":             {"cmd/slipway"},
 	"github.com/prometheus/client_golang":    {"serving"},
 	"k8s.io":                                 {"kube"},
-	"testing":                                {"e2e", "slipwaytest"},
+	"testing":                                {"e2e", "slipwaytest", "mlflow/mlflowtest/suite"},
 }
 
 // serverLinks is what the model server must never link, not even indirectly.
