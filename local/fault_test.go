@@ -27,7 +27,7 @@ func TestABadReleaseSaysWhy(t *testing.T) {
 		{"golden predictions differ", golden, slipway.Problem{
 			Kind:     "golden-differs",
 			Message:  "golden prediction 2 differs",
-			Evidence: `request {"inputs":[[1]]}: at [0]: expected "versicolor", got "virginica" (scikit-learn 1.5.2)`,
+			Evidence: "request   {\"inputs\":[[1]]}\nexpected  \"versicolor\"   (scikit-learn 1.5.2)\ngot       \"virginica\"   at [0]",
 			Hint:     "slipway explain",
 		}},
 		{"exits before it is ready", exits, slipway.Problem{

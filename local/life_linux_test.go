@@ -291,6 +291,23 @@ func TestOldImagesAreClearedAway(t *testing.T) {
 	b.wantAnswer(t, "0")
 }
 
+// Names come from a model registry: they stay names.
+func TestNamesStayInTheFolder(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	r := release(1)
+	r.Model.Name, r.Model.Version = "../../../evil", "../../../../evil"
+	o := b.deploy(t, 1, r)
+	for _, replica := range o.Replicas {
+		if _, err := os.Stat(b.path("replicas", replica.Name, "log")); err != nil || strings.ContainsAny(replica.Name, "./") {
+			t.Errorf("replica %q: %v", replica.Name, err)
+		}
+	}
+	if escaped, err := filepath.Glob(filepath.Join(b.dir, "*evil*")); err != nil || len(escaped) > 0 {
+		t.Errorf("%v (%v)", escaped, err)
+	}
+}
+
 func TestTheFolderIsPrivate(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

@@ -1,15 +1,11 @@
 package local
 
 import (
-	"crypto/rand"
-	"fmt"
 	"log/slog"
 	"maps"
 	"net"
 	"net/http"
 	"os"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -40,13 +36,6 @@ type supervisor struct {
 	problem *slipway.Problem
 	closing bool
 	idle    *time.Timer
-}
-
-// set is the replicas of one order.
-type set struct {
-	order       order
-	replicas    []*replica
-	established bool // it has served: a replica that ends is started again
 }
 
 func newSupervisor(dir folder, address string, getenv func(string) string, log *slog.Logger) *supervisor {
@@ -80,11 +69,11 @@ func (s *supervisor) restore() error {
 	for _, o := range []*order{stored.Desired, stored.Serving} {
 		s.secretsFromEnvironment(o)
 	}
-	s.desired = s.newSet(*stored.Desired)
+	s.desired = &set{order: *stored.Desired}
 	if stored.Serving != nil {
 		s.serving = s.desired
 		if !stored.Serving.same(*stored.Desired) {
-			s.serving = s.newSet(*stored.Serving)
+			s.serving = &set{order: *stored.Serving}
 			s.startSet(s.serving)
 		}
 		s.serving.established = true
@@ -136,7 +125,7 @@ func (s *supervisor) apply(c command) error {
 	}
 	next, old := s.runs(o), s.desired
 	if next == nil {
-		next = s.newSet(o)
+		next = &set{order: o}
 	}
 	serving := orderOf(s.serving)
 	if next == s.serving {
@@ -190,15 +179,6 @@ func (s *supervisor) runs(o order) *set {
 		}
 	}
 	return nil
-}
-
-// same reports whether two orders are one.
-func (o order) same(p order) bool { return o.Release.ID == p.Release.ID && o.sameProcess(p) }
-
-// sameProcess reports whether replicas of one order do for the other.
-func (o order) sameProcess(p order) bool {
-	return o.Release.Image.Digest == p.Release.Image.Digest && o.Server == p.Server && o.Want == p.Want &&
-		maps.Equal(o.Release.Env, p.Release.Env) && slices.Equal(o.Release.SecretEnv, p.Release.SecretEnv)
 }
 
 func (s *supervisor) remove(fence uint64) error {
@@ -290,63 +270,6 @@ func orderOf(t *set) *order {
 	return &t.order
 }
 
-func (s *supervisor) newSet(o order) *set { return &set{order: o} }
-
-func (s *supervisor) startSet(t *set) {
-	tag := strings.ToLower(rand.Text()[:4])
-	for i := range t.order.Want {
-		r := s.newReplica(t, fmt.Sprintf("%s-%s-%s-%d", tame(t.order.Release.Model.Name), t.order.Release.Model.Version, tag, i+1))
-		t.replicas = append(t.replicas, r)
-		s.work.Go(r.run)
-	}
-}
-
-// tame makes a file name of a model's.
-func tame(name slipway.ModelName) string {
-	mapped := strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_' {
-			return r
-		}
-		return '-'
-	}, string(name))
-	return mapped[:min(len(mapped), 40)]
-}
-
-// retire lets the replicas finish what they have and ends them.
-func (s *supervisor) retire(t *set) {
-	if t == nil {
-		return
-	}
-	for _, r := range t.replicas {
-		r.state = slipway.Draining
-		s.retired = append(s.retired, r)
-		r.cancel()
-		s.work.Go(func() { s.bury(r) })
-	}
-}
-
-// bury forgets a retired replica once it has ended.
-func (s *supervisor) bury(r *replica) {
-	<-r.done
-	if err := os.RemoveAll(r.dir); err != nil {
-		s.log.Warn("clearing away a replica", "replica", r.name, "error", err)
-	}
-	s.mu.Lock()
-	s.retired = slices.DeleteFunc(s.retired, func(other *replica) bool { return other == r })
-	last := len(s.retired) == 0
-	var old []string
-	if last {
-		old = s.setImagesAside()
-		s.rearm()
-	}
-	s.mu.Unlock()
-	for _, path := range old {
-		if err := os.RemoveAll(path); err != nil {
-			s.log.Warn("clearing away an old image", "path", path, "error", err)
-		}
-	}
-}
-
 // update changes what is seen of a replica and acts on it.
 func (s *supervisor) update(change func()) {
 	s.mu.Lock()
@@ -388,19 +311,6 @@ func (s *supervisor) route() {
 		}
 	}
 	s.proxy.Route(backends, returning)
-}
-
-func (t *set) ready() bool {
-	for _, r := range t.replicas {
-		if r.state != slipway.Ready {
-			return false
-		}
-	}
-	return len(t.replicas) > 0
-}
-
-func (t *set) failed() bool {
-	return slices.ContainsFunc(t.replicas, func(r *replica) bool { return r.state == slipway.Failed })
 }
 
 // status says what is served now.

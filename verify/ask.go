@@ -72,7 +72,7 @@ func at(d *mlmodel.Difference) string {
 	if d.Path == "" {
 		return d.Got
 	}
-	return d.Got + " at " + d.Path + ", where " + d.Want + " is expected"
+	return d.Got + "   at " + d.Path + ", where " + d.Want + " is expected"
 }
 
 // differs explains a golden prediction that came out otherwise.

@@ -89,7 +89,7 @@ func TestWhatIsWrongWithAReplica(t *testing.T) {
 		heals    bool
 	}{
 		{"wrong class", text(`{"predictions": ["virginica"]}`), "/invocations", "golden-differs", "golden prediction 1 differs",
-			"request   {\"inputs\":[[1]]}\nexpected  [\"versicolor\"]   (scikit-learn 1.5.2)\ngot       \"virginica\" at [0], where \"versicolor\" is expected", false},
+			"request   {\"inputs\":[[1]]}\nexpected  [\"versicolor\"]   (scikit-learn 1.5.2)\ngot       \"virginica\"   at [0], where \"versicolor\" is expected", false},
 		{"NaN", text(`{"predictions": [NaN]}`), "/invocations", "golden-differs", "golden prediction 1 differs", `"NaN"`, false},
 		{"too few", text(`{"predictions": []}`), "/invocations", "golden-differs", "golden prediction 1 differs", "got       []", false},
 		{"no predictions", text(`{}`), "/invocations", "not-json", "golden prediction 1 has no readable answer", "got       {}", false},
