@@ -18,8 +18,8 @@ import (
 	"github.com/slipway-dev/slipway/oci"
 )
 
-// TestImageRegistryReal runs the suite against github.com/distribution/distribution.
-func TestImageRegistryReal(t *testing.T) {
+// TestE2EImageRegistry runs the suite against github.com/distribution/distribution.
+func TestE2EImageRegistry(t *testing.T) {
 	t.Parallel()
 	target := &url.URL{Scheme: "http", Host: e2e.ImageRegistry(t)}
 	proxy := &httputil.ReverseProxy{
@@ -32,8 +32,8 @@ func TestImageRegistryReal(t *testing.T) {
 	suite(t, func() http.Handler { return proxy })
 }
 
-// TestPasswordReal pushes to an image registry that asks for Basic credentials.
-func TestPasswordReal(t *testing.T) {
+// TestE2EPassword pushes to an image registry that asks for Basic credentials.
+func TestE2EPassword(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "htpasswd")
 	write(t, file, "user:$2a$05$Bd7lAyW6HhWEhsaJYgI3letjHMA4WbBhn0A4IoVVP3siAcUn.xC9a\n", 0o600) // "secret"
@@ -60,8 +60,8 @@ func TestPasswordReal(t *testing.T) {
 	}
 }
 
-// TestReadOnlyReal pushes to an image registry in maintenance.
-func TestReadOnlyReal(t *testing.T) {
+// TestE2EReadOnly pushes to an image registry in maintenance.
+func TestE2EReadOnly(t *testing.T) {
 	t.Parallel()
 	host := e2e.StartImageRegistry(t, "-read-only")
 	_, err := quick(oci.Config{}).Push(t.Context(), host+"/x", image(t, map[string]string{"MLmodel": "x"}), nil, nil)
