@@ -103,7 +103,7 @@ func readTable(inputs *Schema, requests []json.RawMessage) table {
 func (t *table) addRow(inputs *Schema, names []wireName, row []json.RawMessage) {
 	for j, value := range row {
 		for i, c := range inputs.Columns {
-			if names == nil && i == j || names != nil && j < len(names) && string(names[j]) == c.Name {
+			if names == nil && i == j || names != nil && j < len(names) && names[j].text == c.Name {
 				t.add(i, value)
 			}
 		}
@@ -229,15 +229,22 @@ func columnRequest(inputs *Schema, row []json.RawMessage, params json.RawMessage
 		return request(formatInputs, encode(row), params)
 	}
 	split := struct {
-		Columns []string            `json:"columns,omitempty"`
+		Columns []json.RawMessage   `json:"columns,omitempty"`
 		Data    [][]json.RawMessage `json:"data"`
 	}{Data: [][]json.RawMessage{row}}
 	if inputs.Named() {
 		for _, c := range inputs.Columns {
-			split.Columns = append(split.Columns, c.Name)
+			split.Columns = append(split.Columns, c.nameJSON())
 		}
 	}
 	return request(formatSplit, encode(split), params)
+}
+
+func (c Column) nameJSON() json.RawMessage {
+	if c.Number {
+		return json.RawMessage(c.Name)
+	}
+	return encode(c.Name)
 }
 
 // madeValue makes a value of the type up; nil where that is not possible.

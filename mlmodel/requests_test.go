@@ -56,8 +56,8 @@ func TestRequests(t *testing.T) {
 			`{"inputs":[[5.1,3.5]]}`, `{"inputs":[[4.9,3.0]]}`, `{"inputs":[[5.253,3.605]]}`, `{"inputs":[[5.194,3.0]]}`, `{"inputs":[[5.559,3.815]]}`,
 		},
 		"mlflow-2.9": {
-			`{"dataframe_split":{"columns":["x",0],"data":[[null,3]]}}`, `{"dataframe_split":{"columns":["x",0],"data":[[0.5,4]]}}`,
-			`{"dataframe_split":{"columns":["x","0"],"data":[[null,4]]}}`, `{"dataframe_split":{"columns":["x","0"],"data":[[0.53,3]]}}`, `{"dataframe_split":{"columns":["x","0"],"data":[[null,3]]}}`,
+			`{"dataframe_split":{"columns":[0,1],"data":[[3,null]]}}`, `{"dataframe_split":{"columns":[0,1],"data":[[4,0.5]]}}`,
+			`{"dataframe_split":{"columns":[0,1],"data":[[3,0.515]]}}`, `{"dataframe_split":{"columns":[0,1],"data":[[4,null]]}}`, `{"dataframe_split":{"columns":[0,1],"data":[[4,0.56]]}}`,
 		},
 		"pyfunc-type-hint": {
 			`{"inputs":[{"role":"user","n":1,"opt":null}]}`, `{"inputs":[{"n":1,"opt":"b","role":"c"}]}`, `{"inputs":[{"n":2,"opt":"c","role":"d"}]}`,

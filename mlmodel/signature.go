@@ -26,6 +26,7 @@ type Schema struct {
 // Column is one column of a schema, or one property of an object.
 type Column struct {
 	Name     string // "" where the schema names no columns
+	Number   bool   // the name is a number: of a DataFrame made of an array
 	Type     Type
 	Required bool
 }
@@ -149,15 +150,17 @@ type wireTensor struct {
 	Shape []int  `json:"shape"`
 }
 
-// wireName is a column's name. DataFrames may have numbers for names, and a
-// JSON request can only spell them as text.
-type wireName string
+// wireName is a column's name. DataFrames may have numbers for names.
+type wireName struct {
+	text   string
+	number bool
+}
 
 func (n *wireName) UnmarshalJSON(data []byte) error {
 	if data[0] == '"' {
-		return json.Unmarshal(data, (*string)(n))
+		return json.Unmarshal(data, &n.text)
 	}
-	*n = wireName(data)
+	n.text, n.number = string(data), true
 	return nil
 }
 
@@ -195,7 +198,9 @@ func (s *Schema) add(w *wireType) error {
 		return err
 	}
 	t, err := w.columnType(0)
-	s.Columns = append(s.Columns, Column{Name: w.name(), Type: t, Required: w.required()})
+	c := Column{Name: w.name(), Type: t, Required: w.required()}
+	c.Number = c.Name != "" && w.Name.number
+	s.Columns = append(s.Columns, c)
 	return err
 }
 
@@ -224,10 +229,10 @@ func (s *Schema) check() error {
 }
 
 func (w *wireType) name() string {
-	if w.Name == nil || *w.Name == "null" {
+	if w.Name == nil {
 		return ""
 	}
-	return string(*w.Name)
+	return w.Name.text
 }
 
 func (w *wireType) required() bool { return w.Required == nil || *w.Required }

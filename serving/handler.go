@@ -150,7 +150,8 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, c *call, door do
 }
 
 // reply answers c.body in c.reply.
-func (m *model) reply(ctx context.Context, c *call, kind bodyKind, door door, who *identity) *refusal {
+func (m *model) reply(ctx context.Context, c *call, kind bodyKind, door door, who *identity) (refused *refusal) {
+	defer rescue(&refused)
 	out, d, refused := m.output(ctx, c.body, kind, door)
 	if refused != nil {
 		return refused

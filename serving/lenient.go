@@ -1,10 +1,12 @@
 package serving
 
 import (
+	"bytes"
 	"encoding/base64"
 	"math"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/slipway-dev/slipway/mlmodel"
 )
@@ -65,26 +67,26 @@ func (d *decoder) bentFloat(f *field) (v float64, ok bool) {
 	return 0, false
 }
 
-func bendLong(d *decoder, f *field, b *columnBuffer) { b.int(d.bentInt(f)) }
+func bendLong(d *decoder, f *field, b *columnBuffer)    { b.int(d.bentInt(f, 64)) }
+func bendInteger(d *decoder, f *field, b *columnBuffer) { b.int(d.bentInt(f, 32)) }
 
-// bendInteger wraps around at 32 bits.
-func bendInteger(d *decoder, f *field, b *columnBuffer) { b.int(int64(int32(d.bentInt(f)))) }
+// singly reports whether MLflow casts each value by itself (numpy.array, for
+// "inputs" and "instances") and not a whole column (numpy.astype): then what
+// does not fit is refused where a column wraps around.
+func (d *decoder) singly() bool { return d.format == inputs || d.format == instances }
 
-func (d *decoder) bentInt(f *field) int64 {
+func (d *decoder) bentInt(f *field, bits int) int64 {
 	switch c := d.next(); {
 	case c-'0' <= 9 || c == '-':
 		token, whole := d.number()
 		if token == nil {
 			return 0
 		}
-		if v, ok := parseInt(token, whole, 64); ok {
-			return v
-		}
-		if v, ok := truncated(token); ok && !whole {
+		if v, ok := d.bentNumber(token, whole, bits); ok {
 			return v
 		}
 	case c == '"':
-		if v, err := strconv.ParseInt(strings.TrimSpace(d.text()), 10, 64); err == nil {
+		if v, err := strconv.ParseInt(strings.TrimSpace(d.text()), 10, bits); err == nil {
 			return v
 		}
 	case d.literal("true"):
@@ -94,6 +96,33 @@ func (d *decoder) bentInt(f *field) int64 {
 	}
 	d.wrong(f, "could not be converted to a whole number")
 	return 0
+}
+
+// bentNumber cuts fractions off and wraps whole numbers around. A fraction out
+// of range becomes the least integer, as numpy has it on amd64.
+func (d *decoder) bentNumber(token []byte, whole bool, bits int) (int64, bool) {
+	least := int64(math.MinInt64) >> (64 - bits)
+	v, fits := parseInt(token, whole, bits)
+	switch {
+	case fits:
+		return v, true
+	case !whole:
+		f, _ := parseFloat(token)
+		if f = math.Trunc(f); f >= float64(least) && f < -float64(least) {
+			return int64(f), true
+		}
+		return least, !d.singly() && !math.IsInf(f, 0)
+	case d.singly():
+		return 0, false
+	}
+	u, err := strconv.ParseUint(string(token), 10, 64)
+	if i, ok := parseInt(token, true, 64); ok {
+		u, err = uint64(i), nil
+	}
+	if bits == 32 {
+		return int64(int32(u)), err == nil
+	}
+	return int64(u), err == nil
 }
 
 // truncated cuts a fraction off.
@@ -107,7 +136,7 @@ func truncated(token []byte) (int64, bool) {
 
 func bendBoolean(d *decoder, f *field, b *columnBuffer) {
 	switch c := d.next(); {
-	case d.literal("true"):
+	case d.literal("true"), d.literal("NaN"):
 		b.bool(true)
 	case d.literal("false"), d.literal("null"):
 		b.bool(false)
@@ -122,36 +151,74 @@ func bendBoolean(d *decoder, f *field, b *columnBuffer) {
 // bendString keeps a number's or truth value's text. MLflow hands the number
 // itself to the model, which knows it as little as its text.
 func bendString(d *decoder, f *field, b *columnBuffer) {
-	switch c := d.next(); {
-	case c == '"':
-		b.string(d.text())
-	case d.literal("null"), d.literal("NaN"):
-		b.miss()
-	case d.literal("true"):
-		b.string("True")
-	case d.literal("false"):
-		b.string("False")
-	case c-'0' <= 9 || c == '-':
-		token, _ := d.number()
-		b.string(string(token))
-	default:
+	at := d.pos
+	text, ok := d.pythonText()
+	switch {
+	case !ok:
 		d.wrong(f, "")
+	case d.buf[at] != '"' && !d.singly() && (text == "None" || text == "nan"):
+		b.miss()
+	default:
+		b.string(text)
 	}
 }
 
-// bendBinary decodes as Python's base64.decodebytes, which passes over what is
-// not of the alphabet.
+// pythonText reads a single value as str() of Python writes it.
+func (d *decoder) pythonText() (text string, ok bool) {
+	switch c := d.next(); {
+	case c == '"':
+		return d.text(), true
+	case d.literal("null"):
+		return "None", true
+	case d.literal("true"):
+		return "True", true
+	case d.literal("false"):
+		return "False", true
+	case d.literal("NaN"):
+		return "nan", true
+	case d.literal("Infinity"):
+		return "inf", true
+	case d.literal("-Infinity"):
+		return "-inf", true
+	case c-'0' <= 9 || c == '-':
+		return d.pythonNumber(), true
+	}
+	return "", false
+}
+
+func (d *decoder) pythonNumber() string {
+	token, whole := d.number()
+	if whole || token == nil {
+		return string(token)
+	}
+	f, _ := parseFloat(token)
+	switch {
+	case math.IsInf(f, 1):
+		return "inf"
+	case math.IsInf(f, -1):
+		return "-inf"
+	}
+	return string(appendFloat(nil, f, 64, bare))
+}
+
+// bendBinary decodes base64 as Python's base64.decodebytes, which passes over
+// what is not of the alphabet. In "inputs" and "instances" the text itself is
+// the bytes.
 func bendBinary(d *decoder, f *field, b *columnBuffer) {
+	if d.singly() {
+		text, ok := d.pythonText()
+		if !ok || strings.ContainsFunc(text, func(c rune) bool { return c > 127 }) {
+			d.wrong(f, "is not ASCII")
+			return
+		}
+		b.string(text)
+		return
+	}
 	if d.next() != '"' {
 		d.wrong(f, "is no text")
 		return
 	}
-	text := strings.Map(func(c rune) rune {
-		if c < 128 && (c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '+' || c == '/' || c == '=') {
-			return c
-		}
-		return -1
-	}, d.text())
+	text := strings.Map(base64Only, d.text())
 	data, err := base64.StdEncoding.DecodeString(text)
 	if err != nil {
 		d.wrong(f, "has incorrect padding")
@@ -160,16 +227,66 @@ func bendBinary(d *decoder, f *field, b *columnBuffer) {
 	b.string(string(data))
 }
 
-// bendDatetime takes whole numbers as nanoseconds since 1970.
+func base64Only(c rune) rune {
+	switch {
+	case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '+', c == '/', c == '=':
+		return c
+	}
+	return -1
+}
+
+// bendDatetime takes numbers as nanoseconds since 1970; an empty text is a
+// missing time. What lies beyond the range is missing too.
 func bendDatetime(d *decoder, f *field, b *columnBuffer) {
-	if c := d.next(); c-'0' <= 9 || c == '-' {
-		token, whole := d.number()
-		if v, ok := parseInt(token, whole, 64); ok && d.err == nil {
-			b.int(v)
-			return
-		}
-		d.wrong(f, "")
+	switch c := d.next(); {
+	case c == '"':
+		d.bendTimeText(f, b)
+	case d.literal("null"):
+		b.miss()
+	case d.singly() && d.literal("true"):
+		b.int(1)
+	case d.singly() && d.literal("false"):
+		b.int(0)
+	default:
+		d.bendTimeNumber(f, b)
+	}
+}
+
+func (d *decoder) bendTimeText(f *field, b *columnBuffer) {
+	text := d.text()
+	if text == "" || text == "nan" && !d.singly() {
+		b.miss()
 		return
 	}
-	readDatetime(d, f, b)
+	ns, problem := parseTime(text)
+	if t, err := time.Parse(time.RFC3339Nano, text); err == nil && d.singly() {
+		ns, problem = t.UnixNano(), ""
+	}
+	if problem != "" {
+		d.wrong(f, problem)
+		return
+	}
+	b.int(ns)
+}
+
+func (d *decoder) bendTimeNumber(f *field, b *columnBuffer) {
+	start := d.pos
+	v, state := d.float()
+	token := d.buf[start:d.pos]
+	written := state == isNumber && !bytes.ContainsAny(token, ".eEI") // as a whole number
+	switch {
+	case d.err != nil:
+	case state == isOther, d.singly() && !written:
+		d.wrong(f, "")
+	case written:
+		ns, fits := parseInt(token, true, 64)
+		if !fits {
+			d.wrong(f, "")
+		}
+		b.int(ns)
+	case state == isNumber && math.Abs(v) < 1<<63:
+		b.int(int64(v))
+	default:
+		b.miss()
+	}
 }

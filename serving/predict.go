@@ -28,12 +28,15 @@ func newAnswerer(m *mlmodel.Model, p Predictor, schema Schema) *answerer {
 
 // output answers a body. The decoder, whose batch the output may refer to, is
 // to be given back after the output was written.
-func (a *answerer) output(ctx context.Context, body []byte, kind bodyKind, door door) (*Output, *decoder, *refusal) {
-	d, refused := a.codec.decode(body, kind, door)
-	if refused != nil {
+func (a *answerer) output(ctx context.Context, body []byte, kind bodyKind, door door) (out *Output, d *decoder, refused *refusal) {
+	defer rescue(&refused)
+	if d, refused = a.codec.decode(body, kind, door); refused != nil {
 		return nil, nil, refused
 	}
-	out, err := a.guarded(ctx, &d.batch)
+	out, err := a.predictor.Predict(ctx, &d.batch)
+	if err == nil && (out == nil || !out.answers(d.batch.Rows)) {
+		err = slipway.Errorf(slipway.Internal, "predicting", "the engine did not answer %d rows with as many", d.batch.Rows)
+	}
 	if err != nil {
 		d.done()
 		return nil, nil, failed(err)
@@ -41,27 +44,20 @@ func (a *answerer) output(ctx context.Context, body []byte, kind bodyKind, door 
 	return out, d, nil
 }
 
-// panicked is an engine's panic, with its stack for the log.
+// panicked is a panic, with its stack for the log.
 type panicked struct {
 	value any
 	stack string
 }
 
-func (p *panicked) Error() string { return fmt.Sprintf("the engine panicked: %v", p.value) }
+func (p *panicked) Error() string { return fmt.Sprintf("panic: %v", p.value) }
 
-// guarded asks the engine and turns its panic into an error: a model server
-// outlives any single request.
-func (a *answerer) guarded(ctx context.Context, b *Batch) (out *Output, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			out, err = nil, &panicked{r, stack()}
-		}
-	}()
-	out, err = a.predictor.Predict(ctx, b)
-	if err == nil && (out == nil || !out.answers(b.Rows)) {
-		return nil, slipway.Errorf(slipway.Internal, "predicting", "the engine did not answer %d rows with as many", b.Rows)
+// rescue, deferred, turns a panic into a refusal: a model server outlives any
+// single request.
+func rescue(refused **refusal) {
+	if r := recover(); r != nil {
+		*refused = failed(&panicked{r, stack()})
 	}
-	return out, err
 }
 
 // golden answers a body of /invocations in the form of a golden prediction.
