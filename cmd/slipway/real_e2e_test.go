@@ -81,7 +81,8 @@ func TestE2EDemoOnRealMLflow(t *testing.T) {
 		t.Fatalf("exit code %d\n%s", code, text)
 	}
 	var got demoResult
-	if err := json.Unmarshal([]byte(text[strings.Index(text, "\n{")+1:]), &got); err != nil {
+	result := text[strings.Index(text, "\n{")+1:] // the story goes on behind it
+	if err := json.NewDecoder(strings.NewReader(result)).Decode(&got); err != nil {
 		t.Fatalf("%v in\n%s", err, text)
 	}
 	if got.Requests.Lost != 0 || got.Requests.Sent == 0 || got.Requests.ByVersion["3"] != 0 || len(got.Left) != 1 {
