@@ -138,6 +138,8 @@ func TestBrokenState(t *testing.T) {
 	}{
 		{"half a file", `{"schemaVersion": 1, "fen`, slipway.Corrupt},
 		{"another type", `{"fence": "three"}`, slipway.Corrupt},
+		{"no digest", `{"schemaVersion": 1, "desired": {"want": 2, "release": {"image": {"digest": "sha256:.."}}}}`, slipway.Corrupt},
+		{"no replicas", fmt.Sprintf(`{"schemaVersion": 1, "desired": {"release": {"image": {"digest": %q}}}}`, digest(1)), slipway.Corrupt},
 		{"a newer program's", `{"schemaVersion": 99}`, slipway.Invalid},
 	}
 	for _, tt := range tests {

@@ -79,12 +79,18 @@ func (f folder) readState() (state, error) {
 	if err != nil {
 		return s, fileError(op, path, err)
 	}
-	if err := json.Unmarshal(data, &s); err != nil {
-		return s, (&slipway.Error{Op: op, Code: slipway.Corrupt, Message: path + " is broken", Err: err}).
-			WithHint("move %s away, end what still serves, and deploy again", path)
-	}
+	err = json.Unmarshal(data, &s)
 	if s.SchemaVersion > stateSchema {
 		return s, slipway.Errorf(slipway.Invalid, op, "%s was written by a newer slipway", path).WithHint("use the newer slipway")
+	}
+	for _, o := range []*order{s.Desired, s.Serving} {
+		if err == nil && o != nil {
+			err = o.check()
+		}
+	}
+	if err != nil {
+		return state{}, (&slipway.Error{Op: op, Code: slipway.Corrupt, Message: path + " is broken", Err: err}).
+			WithHint("move %s away, end what still serves, and deploy again", path)
 	}
 	return s, nil
 }

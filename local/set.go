@@ -18,6 +18,15 @@ type set struct {
 	established bool // it has served: a replica that ends is started again
 }
 
+// check refuses an order that cannot be followed.
+func (o order) check() error {
+	if o.Want < 1 || o.Want > maxReplicas {
+		return slipway.Errorf(slipway.Invalid, "reading an order", "%d replicas: use 1 to %d", o.Want, maxReplicas)
+	}
+	_, err := slipway.ParseDigest(string(o.Release.Image.Digest))
+	return err
+}
+
 // same reports whether two orders are one.
 func (o order) same(p order) bool { return o.Release.ID == p.Release.ID && o.sameProcess(p) }
 

@@ -152,11 +152,8 @@ func (s *supervisor) apply(c command) error {
 
 func (s *supervisor) checkOrder(o order) error {
 	const op = "acting on the local target"
-	if _, err := slipway.ParseDigest(string(o.Release.Image.Digest)); err != nil {
+	if err := o.check(); err != nil {
 		return err
-	}
-	if o.Want < 1 || o.Want > maxReplicas {
-		return slipway.Errorf(slipway.Invalid, op, "%d replicas: use 1 to %d", o.Want, maxReplicas)
 	}
 	dir := s.dir.image(o.Release.Image.Digest)
 	now := time.Now()
