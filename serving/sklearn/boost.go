@@ -137,21 +137,27 @@ func (o *object) dummy(classes int) []float64 {
 		return o.grid("constant_", 1, 1)
 	}
 	strategy := o.choice("strategy", "prior")
-	if o.has("_strategy") && o.text("_strategy") != strategy || o.flag("sparse_output_") {
+	if o.text("_strategy") != strategy || o.flag("sparse_output_") {
 		o.fail("its strategy is not known")
 	}
-	if l := o.classes(); o.ok() && (l.count != classes || o.scalar("n_classes_") != int64(classes)) {
-		o.fail("it has %d classes instead of %d", l.count, classes)
+	o.ignore("only their number matters", "classes_")
+	if o.scalar("n_classes_") != int64(classes) {
+		o.fail("it does not have %d classes", classes)
 	}
 	return o.vector("class_prior_", classes)
 }
 
 func boostingRegressor(o *object, in input) *model {
 	o.boostingFit()
-	o.ignore("all losses predict the raw value", "loss", "_loss")
+	o.choice("loss", "squared_error", "absolute_error", "huber", "quantile")
+	if o.minor == 3 {
+		o.ignore("every loss of a regressor predicts the raw value", "_loss")
+	} else if _, link := o.loss("_loss"); o.ok() && link != "IdentityLink" {
+		o.fail("its loss is not known")
+	}
 	m := &model{check: o.inputs(in), single: true}
 	b := &boosting{outputs: 1, rate: o.float("learning_rate")}
-	if o.has("n_trees_per_iteration_") && o.int("n_trees_per_iteration_") != 1 {
+	if o.minor >= 4 && o.int("n_trees_per_iteration_") != 1 {
 		o.fail("n_trees_per_iteration_ is not 1")
 	}
 	o.stages(b, m.check.width)
@@ -162,7 +168,6 @@ func boostingRegressor(o *object, in input) *model {
 
 func boostingClassifier(o *object, in input) *model {
 	o.boostingFit()
-	o.ignore("loss and the classes say which it is", "_loss")
 	m := &model{check: o.inputs(in), single: true}
 	classes := o.classes()
 	exponential := o.choice("loss", "log_loss", "exponential") == "exponential"
@@ -171,6 +176,7 @@ func boostingClassifier(o *object, in input) *model {
 		b.outputs = 1
 	}
 	o.countsOfClasses(b, classes.count)
+	o.classifierLoss(exponential, classes.count)
 	if exponential && classes.count != 2 || classes.count < 2 {
 		o.fail("loss and number of classes do not fit")
 	}
@@ -183,16 +189,36 @@ func boostingClassifier(o *object, in input) *model {
 	return m
 }
 
+// classifierLoss checks that the stored loss is the one of the parameter and
+// the number of classes.
+func (o *object) classifierLoss(exponential bool, classes int) {
+	want, old := "HalfMultinomialLoss", "MultinomialDeviance"
+	if classes == 2 {
+		want, old = "HalfBinomialLoss", "BinomialDeviance"
+	}
+	if exponential {
+		want, old = "ExponentialLoss", "ExponentialLoss"
+	}
+	if o.minor == 3 {
+		if class := o.oldLoss("_loss"); o.ok() && class != old {
+			o.fail("its loss is not %s", old)
+		}
+		return
+	}
+	if class, _ := o.loss("_loss"); o.ok() && class != want {
+		o.fail("its loss is not %s", want)
+	}
+}
+
 // countsOfClasses checks attributes that repeat the number of classes.
 func (o *object) countsOfClasses(b *boosting, classes int) {
-	for name, want := range map[string]int{"n_classes_": classes, "_n_classes": classes, "n_trees_per_iteration_": b.outputs} {
-		if o.has(name) && o.scalar(name) != int64(want) {
-			o.fail("%s is not %d", name, want)
-		}
+	if o.scalar("n_classes_") != int64(classes) {
+		o.fail("n_classes_ is not %d", classes)
 	}
-	if !o.has("n_classes_") {
-		o.fail("attribute %q is missing", "n_classes_")
+	if o.minor >= 4 && o.int("n_trees_per_iteration_") != b.outputs {
+		o.fail("n_trees_per_iteration_ is not %d", b.outputs)
 	}
+	o.ignore("what the loss is made with, by fit", "_n_classes")
 }
 
 // boostingLink turns probabilities of the initial estimator into raw

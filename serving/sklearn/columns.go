@@ -430,7 +430,11 @@ func functionTransformer(o *object, in input) (transformer, output) {
 	if in.width == 0 {
 		in.width = t.check.width
 	}
-	return t, output{width: in.width, sparse: in.sparse, frame: in.frame || frame}
+	out := output{width: in.width, sparse: in.sparse, frame: in.frame || frame, names: in.names}
+	if out.names == nil {
+		out.names = t.check.names
+	}
+	return t, out
 }
 
 // checksArray reports whether the function is the check_array that histogram

@@ -48,11 +48,12 @@ type transformer interface {
 type output struct {
 	width  int
 	sparse bool
-	frame  bool // set_output asks for a DataFrame
+	frame  bool     // set_output asks for a DataFrame
+	names  []string // of the columns, where they are known; nil else
 }
 
 func (o output) asInput() input {
-	return input{width: o.width, sparse: o.sparse, frame: o.frame}
+	return input{width: o.width, sparse: o.sparse, frame: o.frame, names: o.names}
 }
 
 // A model is a final estimator, or a pipeline that ends in one: what it can be

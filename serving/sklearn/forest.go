@@ -39,10 +39,12 @@ func (o *object) forest(in input, m *model, classes []*labels, counts []int) *fo
 			return f
 		}
 		member := o.open(n, o.inside("estimators_["+itoa(i)+"]"))
-		t, nan := member.member(in, m, classes, counts)
 		if i == 0 && o.minor >= 4 {
-			m.finite = nan
+			m.finite = member.takesNaN(in, member.isExtra())
+		} else {
+			member.ignore("the first tree says whether missing values are taken, since 1.4", "criterion", "splitter", "monotonic_cst")
 		}
+		t := member.member(m, classes, counts)
 		if classes != nil && o.minor == 3 && o.ok() {
 			t.shares(counts)
 		}
@@ -52,7 +54,7 @@ func (o *object) forest(in input, m *model, classes []*labels, counts []int) *fo
 }
 
 // member reads one tree of a forest.
-func (o *object) member(in input, m *model, classes []*labels, counts []int) (*tree, finiteness) {
+func (o *object) member(m *model, classes []*labels, counts []int) *tree {
 	switch o.name {
 	case "sklearn.tree._classes.DecisionTreeClassifier", "sklearn.tree._classes.ExtraTreeClassifier":
 		if _, own := o.treeOutputs(); o.ok() && (classes == nil || !equal(own, counts)) {
@@ -70,10 +72,9 @@ func (o *object) member(in input, m *model, classes []*labels, counts []int) (*t
 		o.fail("it takes %d columns, the forest %d", width, m.check.width)
 	}
 	o.ignore("the forest names the columns", "feature_names_in_")
-	nan := o.takesNaN(in, o.isExtra())
 	t := o.tree("tree_", m.check.width, counts)
 	o.done()
-	return t, nan
+	return t
 }
 
 func equal(a, b []int) bool {

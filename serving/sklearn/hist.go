@@ -3,6 +3,7 @@ package sklearn
 import (
 	"encoding/binary"
 	"math"
+	"slices"
 
 	"github.com/slipway-dev/slipway/serving/sklearn/skops"
 )
@@ -108,17 +109,26 @@ func (o *object) histogram(in input) (*histogram, *model) {
 // preprocessor reads the ColumnTransformer that codes categories, since
 // scikit-learn 1.4. It checks the request's columns itself.
 func (o *object) preprocessor(m *model, in input) {
-	n := o.optional("_preprocessor")
-	if n == nil || isNone(n) || !o.ok() {
+	if o.minor < 4 {
 		return
 	}
-	if n.Class != "ColumnTransformer" {
+	n := o.node("_preprocessor")
+	if isNone(n) || !o.ok() {
+		return
+	}
+	if n.Name() != "sklearn.compose._column_transformer.ColumnTransformer" {
 		o.fail("its preprocessor is not known")
 		return
 	}
 	t, out := o.transformer(n, in, o.inside("_preprocessor"))
 	if o.ok() && out.width != m.check.width {
 		o.fail("its preprocessor makes %d columns instead of %d", out.width, m.check.width)
+	}
+	if !o.ok() {
+		return
+	}
+	if own := t.(*branches).names; m.check.names != nil && !slices.Equal(own, m.check.names) {
+		o.fail("its feature_names_in_ are not its preprocessor's")
 	}
 	m.steps, m.check.off = []transformer{t}, true
 }
@@ -280,8 +290,8 @@ func (n *histNode) read(item []byte, at map[string]int, self, count int) bool {
 func histClassifier(o *object, in input) *model {
 	h, m := o.histogram(in)
 	o.choice("loss", "log_loss")
-	o.ignore("loss and the classes say which it is", "_loss")
 	classes := o.classes()
+	o.histLoss(map[bool]string{true: "HalfBinomialLoss", false: "HalfMultinomialLoss"}[classes.count == 2])
 	outputs := classes.count
 	if classes.count == 2 {
 		outputs = 1
@@ -305,17 +315,20 @@ func histRegressor(o *object, in input) *model {
 	}
 	eval := h.eval
 	loss := o.choice("loss", "squared_error", "absolute_error", "quantile", "poisson", "gamma")
-	stored := o.node("_loss")
-	want := map[string]string{"squared_error": "HalfSquaredError", "absolute_error": "AbsoluteError", "quantile": "PinballLoss",
-		"poisson": "HalfPoissonLoss", "gamma": "HalfGammaLoss"}[loss]
-	if o.ok() && stored.Class != want {
-		o.fail("loss %s is not what loss=%q makes", stored.Class, loss)
-	}
+	o.histLoss(map[string]string{"squared_error": "HalfSquaredError", "absolute_error": "AbsoluteError", "quantile": "PinballLoss",
+		"poisson": "HalfPoissonLoss", "gamma": "HalfGammaLoss"}[loss])
 	if loss == "poisson" || loss == "gamma" {
 		eval = exponentials(h.eval)
 	}
 	m.methods = regressorMethods(1, eval)
 	return m
+}
+
+// histLoss checks that the stored loss is the one wanted.
+func (o *object) histLoss(want string) {
+	if class, _ := o.loss("_loss"); o.ok() && class != want {
+		o.fail("its loss is %s instead of %s", class, want)
+	}
 }
 
 // exponentials answers through the inverse of the log link.

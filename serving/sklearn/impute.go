@@ -103,7 +103,7 @@ func (o *object) fitType(strategy string) {
 
 // fillType tells what the statistics are rounded to, since scikit-learn 1.8.
 func (o *object) fillType() dtype {
-	if !o.has("_fill_dtype") {
+	if o.minor < 8 {
 		return float64s
 	}
 	switch o.dtypeName("_fill_dtype") {

@@ -178,13 +178,11 @@ func isNone(n *skops.Node) bool {
 	return n != nil && n.Kind == skops.Scalar && n.Value == nil
 }
 
-// none reads an attribute that must be None (or absent): another value would
-// change the answer in a way that is not known.
-func (o *object) none(names ...string) {
-	for _, name := range names {
-		if n := o.optional(name); n != nil && !isNone(n) {
-			o.fail("%s other than None is not known", name)
-		}
+// none reads an attribute that must be None: another value would change the
+// answer in a way that is not known.
+func (o *object) none(name string) {
+	if n := o.node(name); o.ok() && !isNone(n) {
+		o.fail("%s other than None is not known", name)
 	}
 }
 

@@ -57,7 +57,9 @@ func passes(n *skops.Node) bool { return isNone(n) || n.Value == "passthrough" }
 func (o *object) pipelineSteps(in *input) (steps []transformer, last step) {
 	o.ignore("caches the transformers of fit", "memory")
 	o.ignore("prints the time of fit", "verbose")
-	o.none("transform_input")
+	if o.minor >= 6 {
+		o.none("transform_input")
+	}
 	all := o.tuples("steps", 2)
 	if o.ok() && len(all) == 0 {
 		o.fail("it has no steps")

@@ -215,21 +215,23 @@ func (o *object) takesNaN(in input, extra bool) finiteness {
 }
 
 func (o *object) allowsNaN(in input, extra bool) bool {
-	criterion, splitter := o.text("criterion"), o.choice("splitter", "best", "random")
-	constrained := false
-	if o.has("monotonic_cst") { // since 1.4
-		constrained = !isNone(o.node("monotonic_cst"))
-	}
-	known := criterion != "absolute_error"
-	switch {
-	case in.sparse:
+	if in.sparse {
+		o.ignore("a sparse matrix has no missing values", "criterion", "splitter", "monotonic_cst")
 		return false
-	case o.minor <= 5:
-		return splitter == "best" && known && !constrained
-	case o.minor <= 8:
-		return (splitter == "random" || splitter == "best" && !extra) && known && !constrained
 	}
-	return splitter == "random" || !extra
+	splitter := o.choice("splitter", "best", "random")
+	if o.minor >= 9 {
+		o.ignore("since 1.9 the splitter alone says whether missing values are taken", "criterion", "monotonic_cst")
+		return splitter == "random" || !extra
+	}
+	free := o.text("criterion") != "absolute_error"
+	if o.minor >= 4 && !isNone(o.node("monotonic_cst")) {
+		free = false
+	}
+	if o.minor <= 5 {
+		return splitter == "best" && free
+	}
+	return (splitter == "random" || splitter == "best" && !extra) && free
 }
 
 // treeOutputs reads the outputs of a tree's or forest's estimator: the classes

@@ -67,7 +67,10 @@ func Read(data []byte) (*File, error) {
 		}
 		f.entries[e.Name] = e
 	}
-	return f, f.readSchema()
+	if err := f.readSchema(); err != nil {
+		return nil, err
+	}
+	return f, nil
 }
 
 func (f *File) readSchema() error {

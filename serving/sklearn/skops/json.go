@@ -2,7 +2,9 @@ package skops
 
 import (
 	"fmt"
+	"math"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -298,34 +300,53 @@ func parseScalar(text string) (any, error) {
 	case "":
 		return nil, fmt.Errorf("a value was expected")
 	}
-	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
-		return n, nil
+	whole, ok := numeral(text)
+	if !ok && text != "NaN" && text != "Infinity" && text != "-Infinity" {
+		return nil, fmt.Errorf("%.40q is no value", text)
 	}
-	if whole(text) {
+	if whole {
+		if n, err := strconv.ParseInt(text, 10, 64); err == nil {
+			return n, nil
+		}
 		return Number(text), nil
 	}
-	switch text {
-	case "NaN", "Infinity", "-Infinity":
-	default:
-		if c := text[len(text)-1]; c < '0' || c > '9' { // "inf", "0x1p", "nan"
-			return nil, fmt.Errorf("%.40q is no value", text)
-		}
-	}
 	f, err := strconv.ParseFloat(text, 64)
-	if err != nil {
+	if err != nil && !math.IsInf(f, 0) {
 		return nil, fmt.Errorf("%.40q is no value", text)
 	}
 	return f, nil
 }
 
-func whole(text string) bool {
-	if text[0] == '-' {
-		text = text[1:]
+// numeral reports whether text is a number by RFC 8259 §6, and a whole one.
+func numeral(text string) (whole, ok bool) {
+	rest := strings.TrimPrefix(text, "-")
+	digits := func() int {
+		n := 0
+		for n < len(rest) && rest[n] >= '0' && rest[n] <= '9' {
+			n++
+		}
+		rest = rest[n:]
+		return n
 	}
-	for _, c := range []byte(text) {
-		if c < '0' || c > '9' {
-			return false
+	zero := strings.HasPrefix(rest, "0")
+	if n := digits(); n == 0 || zero && n > 1 {
+		return false, false
+	}
+	whole = rest == ""
+	if strings.HasPrefix(rest, ".") {
+		rest = rest[1:]
+		if digits() == 0 {
+			return false, false
 		}
 	}
-	return text != ""
+	if rest != "" && (rest[0] == 'e' || rest[0] == 'E') {
+		rest = rest[1:]
+		if rest != "" && (rest[0] == '+' || rest[0] == '-') {
+			rest = rest[1:]
+		}
+		if digits() == 0 {
+			return false, false
+		}
+	}
+	return whole, rest == ""
 }
