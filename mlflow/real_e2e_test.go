@@ -3,6 +3,7 @@
 package mlflow_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -185,7 +186,7 @@ server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
 server.start()
 host, port = server.get_host_and_port()
 boto3.client("s3", endpoint_url=f"http://127.0.0.1:{port}").create_bucket(Bucket="bucket")
-print(port, flush=True)
+print("PORT", port, flush=True)
 sys.stdin.read()
 server.stop()
 `
@@ -215,12 +216,13 @@ func startStore(t *testing.T) (address string) {
 		stdin.Close()
 		cmd.Wait() //nolint:errcheck // it has served its purpose
 	})
-	port := make([]byte, 16)
-	n, err := stdout.Read(port)
-	if err != nil {
-		t.Fatalf("the object store did not start: %v", err)
+	for lines := bufio.NewScanner(stdout); lines.Scan(); {
+		if port, ok := strings.CutPrefix(lines.Text(), "PORT "); ok {
+			return "http://127.0.0.1:" + port
+		}
 	}
-	return "http://127.0.0.1:" + strings.TrimSpace(string(port[:n]))
+	t.Fatal("the object store did not start")
+	return ""
 }
 
 // Artifacts in S3 behind a real MLflow: through its proxy with presigned URLs.
