@@ -27,13 +27,14 @@ type decoder struct {
 	at      int   // where the value being read begins
 	format  string
 	params  []byte
-	llm     bool
+	llm     bool // the whole body is the input, as of a language model
+	wrapped bool // "inputs" is one row of a model that takes arrays or objects
 	batch   Batch
 }
 
 func (d *decoder) begin(body []byte) {
 	d.reset(body)
-	d.row, d.format, d.params, d.llm, d.order = 0, "", nil, false, d.order[:0]
+	d.row, d.format, d.params, d.llm, d.wrapped, d.order = 0, "", nil, false, false, d.order[:0]
 	for i := range d.columns {
 		d.columns[i].reset(d.codec.fields[i].Name, d.codec.fields[i].kind)
 	}

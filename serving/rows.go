@@ -232,6 +232,7 @@ func (d *decoder) incomplete() {
 // model that takes arrays or objects gets one row, as from MLflow.
 func (d *decoder) columnRows() {
 	rows := -1
+	d.wrapped = d.codec.nested
 	d.open('{', "an object")
 	for n := 0; d.more('}', n); n++ {
 		i, known := d.codec.index[string(d.key())]

@@ -30,7 +30,7 @@ func (d *decoder) wrong(f *field, problem string) {
 	case d.codec.lenient && !d.codec.named:
 		d.fail(untyped("Failed to validate the input against the signature: %s %s.", value, problem))
 		return
-	case d.codec.lenient && problem != zoned && !(d.codec.nested && d.format == inputs):
+	case d.codec.lenient && problem != zoned && !d.wrapped:
 		d.fail(malformed("Invalid input. Data is not compatible with model signature. Failed to convert column %s to type '%s'. Error: '%s %s'", f.Name, f.Type, value, problem))
 		return
 	}
