@@ -212,7 +212,8 @@ func (d *demo) report() error {
 	if err := d.program.result(r, func(w io.Writer) {
 		versions := []slipway.Version{"1", "2", "3"}
 		printTimeline(w, d.start, d.start.Add(time.Duration(r.Seconds*float64(time.Second))), versions, d.stage.answers, r.Phases)
-		fmt.Fprintf(w, "\n  %s requests sent, %s lost. iris 3 received none. %s serves.\n", thousands(r.Requests.Sent), thousands(r.Requests.Lost), r.Serving)
+		fmt.Fprintf(w, "\n  %s requests sent, %s lost. iris 3 answered %s. %s serves.\n", thousands(r.Requests.Sent), thousands(r.Requests.Lost),
+			orElse(when(r.Requests.ByVersion["3"] > 0, thousands(r.Requests.ByVersion["3"])), "none"), r.Serving)
 	}); err != nil {
 		return err
 	}

@@ -42,14 +42,14 @@ type load struct {
 // answer is one request's end, for the timeline.
 type answer struct {
 	at      time.Time
-	version slipway.Version // that answered; empty: lost
+	version slipway.Version // that answered; empty: none did
 }
 
 // tally counts requests.
 type tally struct {
 	Sent      int64                     `json:"sent"`
-	Lost      int64                     `json:"lost"` // no answer, another status than 200, or a wrong answer
-	ByVersion map[slipway.Version]int64 `json:"byVersion"`
+	Lost      int64                     `json:"lost"`      // no answer, another status than 200, or a wrong answer
+	ByVersion map[slipway.Version]int64 `json:"byVersion"` // answers, right or wrong
 	FirstLoss string                    `json:"firstLoss,omitempty"`
 }
 
@@ -118,14 +118,12 @@ func (l *load) ask(client *http.Client, index int) {
 	defer l.mu.Unlock()
 	l.tally.Sent++
 	if err == nil {
+		l.tally.ByVersion[version]++
 		err = l.check(version, index, reply)
 	}
 	if err != nil {
 		l.tally.Lost++
 		l.tally.FirstLoss = orElse(l.tally.FirstLoss, err.Error())
-		version = ""
-	} else {
-		l.tally.ByVersion[version]++
 	}
 	l.answers = append(l.answers, answer{time.Now(), version})
 }

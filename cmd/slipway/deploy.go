@@ -126,11 +126,12 @@ func (j *journey) prepare(ctx context.Context, version slipway.ModelVersion) (sl
 			return j.release, err
 		}
 	}
-	for _, step := range []func(context.Context) error{j.keepReplicas, j.validate, j.build, j.push, j.count} {
+	for _, step := range []func(context.Context) error{j.keepReplicas, j.validate, j.build, j.push} {
 		if err := step(ctx); err != nil {
 			return j.release, err
 		}
 	}
+	j.count(ctx)
 	return j.release, nil
 }
 
@@ -172,7 +173,7 @@ func (j *journey) farewell(out rollout.Outcome) {
 	if out.Hint != "" && !strings.HasPrefix(out.Hint, "slipway explain") {
 		j.story.advice("fix", out.Hint)
 	}
-	if out.Kind == rollout.RolledBack || out.Kind == rollout.Removed {
+	if rolledBack := out.Kind == rollout.RolledBack || out.Kind == rollout.Removed; rolledBack && j.ref != (slipway.ModelRef{}) {
 		j.story.advice("again", "slipway deploy "+j.ref.String()+" --retry")
 	}
 }

@@ -127,13 +127,17 @@ func whyWithoutFailure(r slipway.Release) string {
 
 // mend is the command that helps with a release in that phase.
 func mend(r slipway.Release, record slipway.Record) string {
+	again := "slipway deploy " + r.Asked + " --to " + r.Target
+	if r.Undoes != "" {
+		again = "slipway rollback " + r.Target + " --to-version " + string(r.Model.Version)
+	}
 	switch {
 	case r.Phase == slipway.Broken || !r.Phase.Ended():
 		return "slipway recover " + r.Target
 	case record.Quarantined(r.Model) != nil:
-		return "promote a version that predicts as it should, or try this one again: slipway deploy " + r.Asked + " --to " + r.Target + " --retry"
+		return "promote a version that predicts as it should, or try this one again: " + again + when(r.Undoes == "", " --retry")
 	case r.Phase == slipway.Refused:
-		return "slipway deploy " + r.Asked + " --to " + r.Target
+		return again
 	}
 	return ""
 }

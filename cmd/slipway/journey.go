@@ -39,7 +39,7 @@ type journey struct {
 	predictor serving.Predictor // loaded
 	built     []v1.Image        // one a platform
 	verdict   slipway.Verdict   // the last one
-	before    proxy.Stats       // of the target, as the rollout began
+	before    *proxy.Stats      // of the target, as the rollout began; nil: not known
 	onBuilt   func()            // called when the golden predictions are known; may be nil
 }
 

@@ -29,6 +29,7 @@ func (cmd rollbackCommand) Run(ctx context.Context, p *program, c *cli) error {
 	if !cmd.NoWayBack {
 		to.WayBack = j.wayBack
 	}
+	j.count(ctx)
 	out, err := j.driver().Rollback(ctx, to)
 	j.settle(ctx, &out, err)
 	return j.say([]outcomeResult{j.outcome(out, err)}, endedAs(out, err))

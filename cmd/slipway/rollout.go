@@ -38,9 +38,7 @@ func (cmd rolloutCommand) Run(ctx context.Context, p *program) error {
 	if err := j.keepReplicas(ctx); err != nil {
 		return err
 	}
-	if err := j.count(ctx); err != nil {
-		return err
-	}
+	j.count(ctx)
 	j.rolling = cmd.rolloutFlags
 	out, err := j.driver().Rollout(ctx, j.ask(j.made))
 	return j.finish(ctx, h, out, err)
@@ -75,6 +73,9 @@ func (j *journey) relay(e slipway.Event) {
 // cost says how long the release took, and what it cost the target's clients.
 func (j *journey) cost(r slipway.Release) string {
 	text := seconds(r.Ended.Sub(r.Created))
+	if j.before == nil {
+		return text
+	}
 	now, err := j.local.Stats(context.Background())
 	if err != nil {
 		return text // it was told well already; this is no reason to fail
@@ -131,11 +132,12 @@ func (j *journey) keepReplicas(ctx context.Context) error {
 	return err
 }
 
-// count notes what the target's clients had asked for before.
-func (j *journey) count(ctx context.Context) error {
-	var err error
-	j.before, err = j.local.Stats(ctx)
-	return err
+// count notes what the target's clients had asked for before. Without it, the
+// end of the release says less; that is all.
+func (j *journey) count(ctx context.Context) {
+	if before, err := j.local.Stats(ctx); err == nil {
+		j.before = &before
+	}
 }
 
 // sameSettings reports whether a live release of the version has what this one
