@@ -10,7 +10,7 @@ import (
 	"github.com/slipway-dev/slipway/e2e"
 )
 
-func TestMLflowIsOneServerOfTheKnownVersion(t *testing.T) {
+func TestE2EMLflowIsOneServerOfTheKnownVersion(t *testing.T) {
 	uri := e2e.MLflow(t)
 	res, err := http.Get(uri + "/version")
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 
 // Two tests that ask for the same environment at once get one and the same,
 // with exactly what was asked for.
-func TestPythonIsSharedAndExact(t *testing.T) {
+func TestE2EPythonIsSharedAndExact(t *testing.T) {
 	t.Setenv("SLIPWAY_TEST_CACHE", t.TempDir())
 	var paths [2]string
 	var both sync.WaitGroup

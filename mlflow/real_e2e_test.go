@@ -73,7 +73,7 @@ func scientist(t *testing.T) (python string) {
 
 // A model that MLflow and scikit-learn logged arrives byte for byte as MLflow's
 // own client fetches it.
-func TestRealModel(t *testing.T) {
+func TestE2ERealModel(t *testing.T) {
 	uri, python := e2e.MLflow(t), scientist(t)
 	name := "real-" + filepath.Base(t.TempDir()) + time.Now().Format("150405.000")
 	run(t, python, uri, logModel, name)
@@ -105,7 +105,7 @@ func TestRealModel(t *testing.T) {
 
 // A server that does not serve artifacts keeps them on its own disk: we say so
 // and how to get on.
-func TestRealServerWithoutArtifacts(t *testing.T) {
+func TestE2ERealServerWithoutArtifacts(t *testing.T) {
 	disk := t.TempDir()
 	uri := e2e.StartMLflow(t, e2e.MLflowServer{Args: []string{"--no-serve-artifacts", "--default-artifact-root", disk}})
 	run(t, scientist(t), uri, logModel, "iris")
@@ -133,7 +133,7 @@ authorization_function = mlflow.server.auth:authenticate_request_basic_auth
 `
 
 // Users, permissions and a path prefix, as MLflow itself has them.
-func TestRealServerWithUsersAndPrefix(t *testing.T) {
+func TestE2ERealServerWithUsersAndPrefix(t *testing.T) {
 	config := filepath.Join(t.TempDir(), "auth.ini")
 	if err := os.WriteFile(config, []byte(strings.ReplaceAll(basicAuth, "sqlite:///basic_auth.db", "sqlite:///"+filepath.Join(t.TempDir(), "auth.db"))), 0o600); err != nil {
 		t.Fatal(err)
@@ -226,7 +226,7 @@ func startStore(t *testing.T) (address string) {
 }
 
 // Artifacts in S3 behind a real MLflow: through its proxy with presigned URLs.
-func TestRealServerBeforeS3(t *testing.T) {
+func TestE2ERealServerBeforeS3(t *testing.T) {
 	store := startStore(t)
 	uri := e2e.StartMLflow(t, e2e.MLflowServer{Extras: []string{"boto3"}, Env: storeKeys(store), Args: []string{"--artifacts-destination", "s3://bucket/mlflow"}})
 	m := client(t, mlflow.Config{URI: uri, Username: "u", Password: "p", Workspace: ""})
@@ -247,7 +247,7 @@ func TestRealServerBeforeS3(t *testing.T) {
 }
 
 // Artifacts in S3 that MLflow only points at: through its pages' own route.
-func TestRealServerBesideS3(t *testing.T) {
+func TestE2ERealServerBesideS3(t *testing.T) {
 	store := startStore(t)
 	python := e2e.Python(t, "mlflow=="+e2e.MLflowVersion, "scikit-learn", "skops", "boto3")
 	uri := e2e.StartMLflow(t, e2e.MLflowServer{Extras: []string{"boto3"}, Env: storeKeys(store),

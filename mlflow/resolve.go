@@ -2,6 +2,7 @@ package mlflow
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -98,9 +99,9 @@ func (c *Client) suggest(ctx context.Context, ref slipway.ModelRef, err error) e
 	if slipway.CodeOf(err) != slipway.NotFound || ctx.Err() != nil {
 		return err
 	}
-	e := &slipway.Error{Op: "resolving " + ref.String(), Code: slipway.NotFound, Message: "there is no such version", Err: err}
-	if own, ok := err.(*slipway.Error); ok {
-		e = own
+	var e *slipway.Error
+	if !errors.As(err, &e) {
+		return err
 	}
 	model, lookup := c.Model(ctx, ref.Name)
 	switch {
@@ -109,6 +110,9 @@ func (c *Client) suggest(ctx context.Context, ref slipway.ModelRef, err error) e
 		return e.WithHint("%s", c.modelNames(ctx))
 	case lookup != nil:
 		return e
+	case ref.Version != "":
+		e.Message = "there is no such version"
+		return e.WithHint("the newest versions of %s: %s", ref.Name, c.newestVersions(ctx, ref.Name))
 	case len(model.Aliases) > 0:
 		return e.WithHint("the model's aliases: %s; set one with mlflow's set_registered_model_alias", listed(model.Aliases))
 	}
@@ -121,6 +125,21 @@ func (c *Client) modelNames(ctx context.Context) string {
 		return "register a model in " + c.URI() + " first, or check MLFLOW_TRACKING_URI"
 	}
 	return "models in " + c.URI() + ": " + listed(names)
+}
+
+// newestVersions is for a hint, so whatever goes wrong makes it vaguer only.
+func (c *Client) newestVersions(ctx context.Context, name slipway.ModelName) string {
+	var page manyVersions
+	err := c.ask(ctx, call{op: "searching versions", path: api + "model-versions/search",
+		query: url.Values{"filter": {NameFilter(name)}, "order_by": {"version_number DESC"}, "max_results": {"5"}}}, &page)
+	var numbers []string
+	for _, v := range page.Versions {
+		numbers = append(numbers, string(v.Version))
+	}
+	if err != nil || len(numbers) == 0 {
+		return "none"
+	}
+	return listed(numbers)
 }
 
 func listed(names []string) string {

@@ -11,7 +11,7 @@ import (
 )
 
 // A real MLflow and the one in memory pass the same cases, all of them.
-func TestSuiteOnBoth(t *testing.T) {
+func TestE2ESuiteOnBoth(t *testing.T) {
 	var real, memory int
 	t.Run("real", func(t *testing.T) { real = suite.Run(t, e2e.MLflow(t)) })
 	t.Run("memory", func(t *testing.T) { memory = suite.Run(t, serve(t, mlflowtest.Config{}).URL()) })

@@ -106,7 +106,7 @@ func (s *Server) artifacts(w http.ResponseWriter, r *http.Request, rest string) 
 	}
 	what, p, _ := strings.Cut(rest, "/")
 	if what == "mpu" && !s.config.NoServeArtifacts {
-		(&failure{http.StatusNotImplemented, "NOT_IMPLEMENTED", "Multipart upload is not supported for the current artifact repository"}).write(w)
+		refuse(w, &failure{http.StatusNotImplemented, "NOT_IMPLEMENTED", "Multipart upload is not supported for the current artifact repository"})
 		return
 	}
 	if s.config.NoServeArtifacts {
@@ -117,7 +117,7 @@ func (s *Server) artifacts(w http.ResponseWriter, r *http.Request, rest string) 
 	p, err := safePath(p)
 	switch {
 	case err != nil:
-		err.(*failure).write(w)
+		refuse(w, err)
 	case what == "artifacts" && r.Method == http.MethodGet:
 		s.getProxy(w, r, p)
 	case what == "artifacts" && r.Method == http.MethodPut:
@@ -154,7 +154,7 @@ func (s *Server) getProxy(w http.ResponseWriter, r *http.Request, p string) {
 	case s.isDir(p):
 		respond(w, http.StatusBadRequest, "application/json", fmt.Sprintf(`{"detail":"Artifact path refers to a directory, not a file: '%s'"}`, p))
 	default:
-		missing("No such artifact: '%s'", p).(*failure).write(w)
+		refuse(w, missing("No such artifact: '%s'", p))
 	}
 }
 
@@ -185,8 +185,8 @@ func mediaType(name string) string {
 // is asked for; a missing one is a 500, a folder an empty answer.
 func (s *Server) streamS3(w http.ResponseWriter, p string, f *file) {
 	if f == nil && !s.isDir(p) {
-		(&failure{http.StatusInternalServerError, "INTERNAL_ERROR", fmt.Sprintf("The following failures occurred while downloading one or more artifacts from s3://bucket/mlflow:\n"+
-			"##### File %s #####\nAn error occurred (404) when calling the HeadObject operation: Not Found", p)}).write(w)
+		refuse(w, &failure{http.StatusInternalServerError, "INTERNAL_ERROR", fmt.Sprintf("The following failures occurred while downloading one or more artifacts from s3://bucket/mlflow:\n"+
+			"##### File %s #####\nAn error occurred (404) when calling the HeadObject operation: Not Found", p)})
 		return
 	}
 	w.Header().Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": path.Base(p)}))
@@ -247,7 +247,7 @@ func (s *Server) loggedFile(w http.ResponseWriter, r *http.Request) {
 	l, err := s.state.loggedModel(r.PathValue("id"))
 	s.mu.Unlock()
 	if err != nil {
-		err.(*failure).write(w)
+		refuse(w, err)
 		return
 	}
 	s.sendFile(w, r, l.location, r.URL.Query().Get("artifact_file_path"))
@@ -263,7 +263,7 @@ func (s *Server) versionFile(w http.ResponseWriter, r *http.Request) {
 	}
 	location, err := s.versionLocation(q.Get("name"), q.Get("version"))
 	if err != nil {
-		err.(*failure).write(w)
+		refuse(w, err)
 		return
 	}
 	s.sendFile(w, r, location, q.Get("path"))
@@ -282,7 +282,7 @@ func (s *Server) versionLocation(name, number string) (string, error) {
 func (s *Server) sendFile(w http.ResponseWriter, r *http.Request, location, p string) {
 	p, err := safePath(p)
 	if err != nil {
-		err.(*failure).write(w)
+		refuse(w, err)
 		return
 	}
 	full := address(location) + "/" + p
@@ -294,8 +294,8 @@ func (s *Server) sendFile(w http.ResponseWriter, r *http.Request, location, p st
 	case strings.Contains(location, "://"):
 		brokenPage(w) // the server's library raised
 	case s.isDir(full):
-		invalid("Artifact path refers to a directory, not a file: '%s'", full).(*failure).write(w)
+		refuse(w, invalid("Artifact path refers to a directory, not a file: '%s'", full))
 	default:
-		missing("No such artifact: '%s'", full).(*failure).write(w)
+		refuse(w, missing("No such artifact: '%s'", full))
 	}
 }

@@ -36,12 +36,12 @@ func (b *bucket) sign(key string, expires int64) string {
 // presign answers with a URL for one object.
 func (s *Server) presign(w http.ResponseWriter, p string) {
 	if s.config.Storage != S3Presigned {
-		(&failure{http.StatusNotImplemented, "NOT_IMPLEMENTED", "Multipart download is not supported for the current artifact repository"}).write(w)
+		refuse(w, &failure{http.StatusNotImplemented, "NOT_IMPLEMENTED", "Multipart download is not supported for the current artifact repository"})
 		return
 	}
 	f, ok := s.file(p)
 	if !ok {
-		missing("No such artifact: '%s'", p).(*failure).write(w)
+		refuse(w, missing("No such artifact: '%s'", p))
 		return
 	}
 	expires := s.config.Now().Add(s.config.SignedFor).Unix()

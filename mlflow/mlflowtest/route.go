@@ -1,7 +1,6 @@
 package mlflowtest
 
 import (
-	"errors"
 	"net/http"
 	"strings"
 )
@@ -74,15 +73,11 @@ func (s *Server) handle(m methods) http.HandlerFunc {
 		if err == nil {
 			body, err = s.locked(f, p)
 		}
-		var refused *failure
-		switch {
-		case errors.As(err, &refused):
-			refused.write(w)
-		case err != nil:
-			brokenPage(w)
-		default:
-			respond(w, http.StatusOK, "application/json", string(body))
+		if err != nil {
+			refuse(w, err)
+			return
 		}
+		respond(w, http.StatusOK, "application/json", string(body))
 	}
 }
 

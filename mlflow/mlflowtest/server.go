@@ -98,7 +98,7 @@ func (s *Server) listen(h http.Handler) (address string, err error) {
 	}
 	srv := &http.Server{Handler: h, ReadHeaderTimeout: 30 * time.Second}
 	s.servers = append(s.servers, srv)
-	go srv.Serve(l) // ends with ErrServerClosed
+	go srv.Serve(l) //nolint:errcheck // ends with ErrServerClosed
 	return l.Addr().String(), nil
 }
 

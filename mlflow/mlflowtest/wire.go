@@ -3,6 +3,7 @@ package mlflowtest
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"mime"
@@ -41,7 +42,14 @@ var errorClasses = map[string][2]string{
 	"INTERNAL_ERROR":          {"XXM00", "CLIENT_INTERNAL_ERROR"},
 }
 
-func (f *failure) write(w http.ResponseWriter) {
+// refuse answers with an error: in JSON if it is MLflow's own, else as the page
+// of an unhandled exception.
+func refuse(w http.ResponseWriter, err error) {
+	var f *failure
+	if !errors.As(err, &f) {
+		brokenPage(w)
+		return
+	}
 	body := struct {
 		Code  string `json:"error_code"`
 		Text  string `json:"message"`

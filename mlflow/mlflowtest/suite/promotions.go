@@ -24,9 +24,10 @@ var promotions = []kase{
 		}
 	}},
 	{"a version that does not exist", func(b *bench) {
-		b.pointed(1)
+		b.pointed(2)
 		_, err := b.Resolve(b.ctx, b.ref("/99"))
 		b.code(err, slipway.NotFound, "version=99")
+		b.code(err, slipway.NotFound, "2, 1")
 	}},
 	{"a model that does not exist", func(b *bench) {
 		for _, selector := range []string{"@champion", "/Production", "/1"} {
