@@ -109,7 +109,10 @@ func (j *journey) download(ctx context.Context, registry modelRegistry, version 
 // list is of a run that is writing it, or was killed before.
 func cached(dir string) (files []mlmodel.File, found bool, err error) {
 	files, err = mlmodel.Inventory(dir)
-	if err != nil || len(files) == 0 {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, false, err
+	}
+	if len(files) == 0 {
 		return nil, false, nil
 	}
 	var then []mlmodel.File
