@@ -99,14 +99,14 @@ func TestWhatIsWrongWithAReplica(t *testing.T) {
 		{"refused", status(400, `{"error_code": "BAD_REQUEST"}`), "/invocations", "prediction-refused", "golden prediction 1 was refused", "400 {\"error_code\": \"BAD_REQUEST\"}", false},
 		{"crashed inside", status(500, "boom"), "/invocations", "prediction-refused", "golden prediction 1 was refused", "500 boom", false},
 		{"sends elsewhere", redirect, "/invocations", "prediction-refused", "golden prediction 1 was refused", "302", false},
-		{"hangs", hang, "/invocations", "slow", "golden prediction 1 did not come within 200ms", "POST /invocations", false},
+		{"hangs", hang, "/invocations", "slow", "golden prediction 1 did not come within 2s", "POST /invocations", false},
 		{"breaks off", hangUp, "/invocations", "unreachable", "it does not answer", "EOF", true},
 		{"huge", huge, "/invocations", "too-large", "an answer is larger than 16 MiB", "POST /invocations", false},
 		{"another version", version("2"), "/invocations", "other-model", "another model answers", "expected iris 3, got iris 2", false},
 		{"not ready", status(503, "loading"), "/ready", "not-ready", "it is not ready", "GET /ready answered 503 loading", false},
 		{"unhealthy", status(500, "sick"), "/health", "unhealthy", "health check 1 of 30 failed", "GET /health answered 500 sick", false},
 		{"unhealthy later", afterwards(17), "/health", "unhealthy", "health check 18 of 30 failed", "500", false},
-		{"health hangs", hang, "/health", "slow", "no answer within 200ms", "GET /health", false},
+		{"health hangs", hang, "/health", "slow", "no answer within 2s", "GET /health", false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -115,7 +115,7 @@ func TestWhatIsWrongWithAReplica(t *testing.T) {
 			bad.wrong.Store(tt.path, tt.answers)
 			cfg := quick(verify.Config{})
 			if tt.kind == "slow" {
-				cfg.Timeout = 200 * time.Millisecond
+				cfg.Timeout = 2 * time.Second
 			}
 			got := verify.Replicas(t.Context(), cfg, observation(newReplica(t), bad), release(), golden())
 			p := got.Problem
