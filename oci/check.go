@@ -19,8 +19,8 @@ const readable = 4 << 20
 
 // readBack compares what the image registry holds with what was pushed: every
 // manifest and every blob up to readable byte for byte, larger blobs by size
-// and digest, tags by the digest they point at.
-func (s *session) readBack(ctx context.Context, c *cargo, tags []string) error {
+// and digest.
+func (s *session) readBack(ctx context.Context, c *cargo) error {
 	const op = "reading back what was pushed"
 	group, ctx := s.group(ctx)
 	for _, m := range c.manifests {
@@ -35,6 +35,14 @@ func (s *session) readBack(ctx context.Context, c *cargo, tags []string) error {
 	for _, b := range c.blobs {
 		group.Go(func() error { return failure(op, s.repo, s.readBlob(ctx, b)) })
 	}
+	return group.Wait()
+}
+
+// readTags wants the tags to point at what was pushed. Code Conflict: they
+// point elsewhere, because somebody else set them since.
+func (s *session) readTags(ctx context.Context, c *cargo, tags []string) error {
+	const op = "reading back the tags"
+	group, ctx := s.group(ctx)
 	for _, t := range tags {
 		group.Go(func() error {
 			got, err := s.getManifest(ctx, t)

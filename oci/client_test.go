@@ -240,12 +240,11 @@ func TestReadBackNotices(t *testing.T) {
 		files map[string]string
 		code  slipway.Code
 	}{
-		"another manifest":      {rule{method: "GET", part: "/manifests/", do: change(flip)}, nil, slipway.Corrupt},
-		"another blob":          {rule{method: "GET", part: "/blobs/", do: change(flip)}, nil, slipway.Corrupt},
-		"a large blob cut off":  {rule{method: "HEAD", part: "/blobs/", skip: 4, do: setHeader("Content-Length", "5")}, large, slipway.Corrupt},
-		"a large blob is gone":  {rule{method: "HEAD", part: "/blobs/", skip: 4, do: answer(404, "")}, large, slipway.Corrupt},
-		"a manifest is gone":    {rule{method: "GET", part: "/manifests/", do: answer(404, "")}, nil, slipway.NotFound},
-		"a tag of another push": {rule{method: "GET", part: "/manifests/3", do: answer(200, "{}")}, nil, slipway.Conflict},
+		"another manifest":     {rule{method: "GET", part: "/manifests/", do: change(flip)}, nil, slipway.Corrupt},
+		"another blob":         {rule{method: "GET", part: "/blobs/", do: change(flip)}, nil, slipway.Corrupt},
+		"a large blob cut off": {rule{method: "HEAD", part: "/blobs/", skip: 4, do: setHeader("Content-Length", "5")}, large, slipway.Corrupt},
+		"a large blob is gone": {rule{method: "HEAD", part: "/blobs/", skip: 4, do: answer(404, "")}, large, slipway.Corrupt},
+		"a manifest is gone":   {rule{method: "GET", part: "/manifests/", do: answer(404, "")}, nil, slipway.NotFound},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -257,4 +256,16 @@ func TestReadBackNotices(t *testing.T) {
 			wantCode(t, err, test.code, "")
 		})
 	}
+}
+
+// Two releases of one alias push at the same time: the tag is one's, the image
+// of the other is complete all the same.
+func TestATagThatSomebodyElseSet(t *testing.T) {
+	t.Parallel()
+	f := newFront(t, newRegistry(), &rule{method: "GET", part: "/manifests/champion", do: answer(200, "{}")})
+	p, err := quick(oci.Config{}).Push(t.Context(), f.repository(), image(t, map[string]string{"MLmodel": "x"}), []string{"3", "champion"}, nil)
+	if err != nil || p.Image.Digest == "" {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	wantCode(t, p.TagProblem, slipway.Conflict, "champion")
 }

@@ -37,6 +37,10 @@ type Pushed struct {
 	// ReferrerProblem says why an image registry took the image but no
 	// referrer. The image is complete without it.
 	ReferrerProblem error
+
+	// TagProblem says which tag somebody else set since: another release of
+	// the same alias, say. The image is complete, by its digest.
+	TagProblem error
 }
 
 // Push uploads what the repository lacks, manifest last, then tags it and
@@ -75,12 +79,17 @@ func (c *Client) Push(ctx context.Context, repository string, what Artifact, tag
 	if err := s.publish(ctx, cargo, tags); err != nil {
 		return Pushed{}, err
 	}
-	if err := s.readBack(ctx, cargo, tags); err != nil {
+	if err := s.readBack(ctx, cargo); err != nil {
 		return Pushed{}, err
 	}
 	p := cargo.pushed(uploaded)
 	p.Image.Tags = tags
-	p.Referrer, p.ReferrerProblem, err = s.refer(ctx, cargo)
+	if p.Referrer, p.ReferrerProblem, err = s.refer(ctx, cargo); err != nil {
+		return p, err
+	}
+	if err = s.readTags(ctx, cargo, tags); slipway.CodeOf(err) == slipway.Conflict {
+		p.TagProblem, err = err, nil
+	}
 	return p, err
 }
 

@@ -63,6 +63,9 @@ func (j *journey) push(ctx context.Context) error {
 			return outcome{}, err
 		}
 		j.release.Image.Repository, j.release.Image.Digest = pushed.Image.Repository, pushed.Image.Digest
+		if pushed.TagProblem != nil {
+			j.story.warn("push", "%v; the image is deployed by its digest", pushed.TagProblem)
+		}
 		if pushed.ReferrerProblem != nil {
 			j.story.warn("push", "the image registry took the image but not its metadata: %v", pushed.ReferrerProblem)
 		}
