@@ -191,7 +191,7 @@ func TestE2ELookingAndMinding(t *testing.T) {
 	if one, two := r.tags("1")["slipway.status"], r.tags("2")["slipway.status"]; one != "live" || two != "rolled-back" {
 		t.Errorf("after a rollback by hand version 1 is %q and version 2 is %q", one, two)
 	}
-	r.want(0, []string{"it was slow"}, "explain", r.target())
+	r.want(0, []string{"rolled back by hand"}, "explain", r.target())
 	if got := r.outcome(0, "deploy", r.champion()); got.Kind != "quarantined" {
 		t.Errorf("what was rolled back by hand came back: %+v", got)
 	}

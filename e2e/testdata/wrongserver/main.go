@@ -36,7 +36,7 @@ import (
 //	nan            is ready, and answers NaN
 //	mute           is ready, and never answers a prediction
 //	slow           answers rightly, each prediction after 12 s
-//	late           becomes ready after 1.5 s, and is right
+//	waits          becomes ready once the file $WAIT_FOR exists, and is right
 var fault string
 
 func main() {
@@ -119,12 +119,11 @@ func bend(inner string) http.Handler {
 	if fault == "lies" || fault == "nan" {
 		to.ModifyResponse = distort
 	}
-	started := time.Now()
 	var asked atomic.Int64
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		predicts := r.Method == http.MethodPost
 		switch {
-		case r.URL.Path == "/ready" && (fault == "never-ready" || fault == "late" && time.Since(started) < 1500*time.Millisecond):
+		case r.URL.Path == "/ready" && (fault == "never-ready" || fault == "waits" && missing(os.Getenv("WAIT_FOR"))):
 			http.Error(w, "not yet", http.StatusServiceUnavailable)
 			return
 		case predicts && fault == "dies-later" && asked.Add(1) == 3:
@@ -138,6 +137,11 @@ func bend(inner string) http.Handler {
 		}
 		to.ServeHTTP(w, r)
 	})
+}
+
+func missing(file string) bool {
+	_, err := os.Stat(file)
+	return err != nil
 }
 
 // distort spoils the predictions of an answer.
