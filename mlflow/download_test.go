@@ -3,6 +3,8 @@ package mlflow_test
 import (
 	"bytes"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -260,22 +262,23 @@ func TestDownloadFailures(t *testing.T) {
 		"a file more": {func(s *shop) mlflowtest.Fault {
 			return mlflowtest.Fault{Path: "big.bin", Times: 1, Delay: time.Nanosecond, Then: func() { s.SetFile(s.root+"/new", []byte("new")) }}
 		}, mlflow.Config{}, slipway.Corrupt, "changed on the server"},
-		"unauthorised":        {func(*shop) mlflowtest.Fault { return mlflowtest.Fault{Path: "big.bin", Status: 401} }, mlflow.Config{}, slipway.Unauthorized, "big.bin"},
-		"a listing's 500":     {func(*shop) mlflowtest.Fault { f := mlflowtest.HTMLError(500); f.Path = "artifacts?"; return f }, mlflow.Config{Retries: -1}, slipway.Unavailable, "500"},
-		"an endless listing":  {func(*shop) mlflowtest.Fault { return listing(`{"path":"d","is_dir":true}`) }, mlflow.Config{}, slipway.Exhausted, "deep"},
-		"too many files":      {func(*shop) mlflowtest.Fault { return listing(one + `,{"path":"a"},{"path":"b"}`) }, mlflow.Config{MaxFiles: 2}, slipway.Exhausted, "more than 2"},
-		"dot-dot":             {func(*shop) mlflowtest.Fault { return listing(one + `,{"path":".."}`) }, mlflow.Config{}, slipway.Invalid, "leads elsewhere"},
-		"a path":              {func(*shop) mlflowtest.Fault { return listing(one + `,{"path":"../x"}`) }, mlflow.Config{}, slipway.Invalid, "slash"},
-		"absolute":            {func(*shop) mlflowtest.Fault { return listing(one + `,{"path":"/etc/passwd"}`) }, mlflow.Config{}, slipway.Invalid, "slash"},
-		"a backslash":         {func(*shop) mlflowtest.Fault { return listing(one + `,{"path":"a\\b"}`) }, mlflow.Config{}, slipway.Invalid, "backslash"},
-		"a control character": {func(*shop) mlflowtest.Fault { return listing(one + `,{"path":"a\u0007b"}`) }, mlflow.Config{}, slipway.Invalid, "control"},
-		"a duplicate":         {func(*shop) mlflowtest.Fault { return listing(one + "," + one) }, mlflow.Config{}, slipway.Invalid, "case"},
-		"a file and a folder": {func(*shop) mlflowtest.Fault { return listing(one + `,{"path":"mlMODEL","is_dir":true}`) }, mlflow.Config{}, slipway.Invalid, "case"},
-		"an empty name":       {func(*shop) mlflowtest.Fault { return listing(one + `,{"path":""}`) }, mlflow.Config{}, slipway.Invalid, "empty"},
-		"a quoted name":       {func(*shop) mlflowtest.Fault { return listing(one + `,{"path":"a%41"}`) }, mlflow.Config{}, slipway.Invalid, "hand out"},
-		"a negative size":     {func(*shop) mlflowtest.Fault { return listing(one + `,{"path":"a","file_size":-1}`) }, mlflow.Config{}, slipway.Invalid, "negative"},
-		"a huge name":         {func(*shop) mlflowtest.Fault { return listing(one + `,{"path":"` + strings.Repeat("a", 300) + `"}`) }, mlflow.Config{}, slipway.Invalid, "too long"},
-		"our own folder":      {func(*shop) mlflowtest.Fault { return listing(one + `,{"path":".Slipway","is_dir":true}`) }, mlflow.Config{}, slipway.Invalid, "reserved"},
+		"unauthorised":          {func(*shop) mlflowtest.Fault { return mlflowtest.Fault{Path: "big.bin", Status: 401} }, mlflow.Config{}, slipway.Unauthorized, "big.bin"},
+		"a listing's 500":       {func(*shop) mlflowtest.Fault { f := mlflowtest.HTMLError(500); f.Path = "artifacts?"; return f }, mlflow.Config{Retries: -1}, slipway.Unavailable, "500"},
+		"an endless listing":    {func(*shop) mlflowtest.Fault { return listing(`{"path":"d","is_dir":true}`) }, mlflow.Config{}, slipway.Exhausted, "deep"},
+		"too many files":        {func(*shop) mlflowtest.Fault { return listing(one + `,{"path":"a"},{"path":"b"}`) }, mlflow.Config{MaxFiles: 2}, slipway.Exhausted, "more than 2"},
+		"sizes beyond counting": {func(*shop) mlflowtest.Fault { return listing(one + `,{"path":"a","file_size":9223372036854775807}`) }, mlflow.Config{}, slipway.Exhausted, "bytes"},
+		"dot-dot":               {func(*shop) mlflowtest.Fault { return listing(one + `,{"path":".."}`) }, mlflow.Config{}, slipway.Invalid, "leads elsewhere"},
+		"a path":                {func(*shop) mlflowtest.Fault { return listing(one + `,{"path":"../x"}`) }, mlflow.Config{}, slipway.Invalid, "slash"},
+		"absolute":              {func(*shop) mlflowtest.Fault { return listing(one + `,{"path":"/etc/passwd"}`) }, mlflow.Config{}, slipway.Invalid, "slash"},
+		"a backslash":           {func(*shop) mlflowtest.Fault { return listing(one + `,{"path":"a\\b"}`) }, mlflow.Config{}, slipway.Invalid, "backslash"},
+		"a control character":   {func(*shop) mlflowtest.Fault { return listing(one + `,{"path":"a\u0007b"}`) }, mlflow.Config{}, slipway.Invalid, "control"},
+		"a duplicate":           {func(*shop) mlflowtest.Fault { return listing(one + "," + one) }, mlflow.Config{}, slipway.Invalid, "case"},
+		"a file and a folder":   {func(*shop) mlflowtest.Fault { return listing(one + `,{"path":"mlMODEL","is_dir":true}`) }, mlflow.Config{}, slipway.Invalid, "case"},
+		"an empty name":         {func(*shop) mlflowtest.Fault { return listing(one + `,{"path":""}`) }, mlflow.Config{}, slipway.Invalid, "empty"},
+		"a quoted name":         {func(*shop) mlflowtest.Fault { return listing(one + `,{"path":"a%41"}`) }, mlflow.Config{}, slipway.Invalid, "hand out"},
+		"a negative size":       {func(*shop) mlflowtest.Fault { return listing(one + `,{"path":"a","file_size":-1}`) }, mlflow.Config{}, slipway.Invalid, "negative"},
+		"a huge name":           {func(*shop) mlflowtest.Fault { return listing(one + `,{"path":"` + strings.Repeat("a", 300) + `"}`) }, mlflow.Config{}, slipway.Invalid, "too long"},
+		"our own folder":        {func(*shop) mlflowtest.Fault { return listing(one + `,{"path":".Slipway","is_dir":true}`) }, mlflow.Config{}, slipway.Invalid, "reserved"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -390,6 +393,15 @@ func TestUnsafePresignedURLs(t *testing.T) {
 		if _, err := client(t, mlflow.Config{URI: s.URL()}).Download(t.Context(), s.version, filepath.Join(t.TempDir(), "m"), nil); err != nil {
 			t.Errorf("%q: %v", url, err)
 		}
+	}
+	untrusted := httptest.NewUnstartedServer(http.NotFoundHandler())
+	untrusted.Config.ErrorLog = log.New(io.Discard, "", 0) // the refused handshake is what is tested
+	untrusted.StartTLS()
+	t.Cleanup(untrusted.Close)
+	s := newShop(t, mlflowtest.Config{Storage: mlflowtest.S3Presigned})
+	s.Break(mlflowtest.Fault{Path: "/presigned/", Status: 200, Header: http.Header{"Content-Type": {"application/json"}}, Body: fmt.Sprintf(`{"url":%q}`, untrusted.URL)})
+	if _, err := client(t, mlflow.Config{URI: s.URL()}).Download(t.Context(), s.version, filepath.Join(t.TempDir(), "m"), nil); err != nil {
+		t.Errorf("a store that is not trusted: %v", err)
 	}
 	secure := client(t, mlflow.Config{URI: "https://mlflow.example"})
 	if err := mlflow.CheckSigned(secure, "http://bucket.example/x"); err == nil {

@@ -84,11 +84,11 @@ func (w *walker) take(entries []entry) (dirs []string, err error) {
 			dirs = append(dirs, e.path)
 			continue
 		}
-		w.files = append(w.files, e)
-		w.bytes += e.size
-		if w.bytes > w.maxBytes {
+		if e.size > w.maxBytes-w.bytes { // written so that no size overflows the sum
 			return nil, tooMuch{fmt.Sprintf("the model has more than %d bytes", w.maxBytes)}
 		}
+		w.files = append(w.files, e)
+		w.bytes += e.size
 	}
 	return dirs, nil
 }

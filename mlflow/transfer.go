@@ -2,6 +2,7 @@ package mlflow
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -125,13 +126,14 @@ func (s *proxyStore) open(ctx context.Context, path string, from int64, tag stri
 }
 
 // unsigned reports whether the proxy has no presigned URL for us, none that is
-// safe to follow, or one into a network we are not in: then the proxy itself
-// is asked.
+// safe to follow, one into a network we are not in, or to a store we do not
+// trust: then the proxy itself is asked.
 func unsigned(err error) bool {
 	var unsafe errUnsafeURL
 	var network *net.OpError
+	var certificate *tls.CertificateVerificationError
 	return hasStatus(err, http.StatusNotImplemented, http.StatusNotFound) || errors.As(err, &unsafe) ||
-		(errors.As(err, &network) && network.Op == "dial")
+		(errors.As(err, &network) && network.Op == "dial") || errors.As(err, &certificate)
 }
 
 // openSigned asks the proxy for a URL of its own for each try: they live for
