@@ -105,9 +105,9 @@ func knownNested(rest string) string {
 	return ""
 }
 
-// TestEnforcement compares --schema=mlflow with MLflow over every scalar type,
+// TestE2EEnforcement compares --schema=mlflow with MLflow over every scalar type,
 // value and format.
-func TestEnforcement(t *testing.T) {
+func TestE2EEnforcement(t *testing.T) {
 	var cases []enforcement
 	var names []string
 	for _, kind := range []string{"boolean", "integer", "long", "float", "double", "string", "binary", "datetime"} {
@@ -127,8 +127,8 @@ func TestEnforcement(t *testing.T) {
 	t.Logf("%d requests compared", compared)
 }
 
-// TestNestedEnforcement does so for types within types.
-func TestNestedEnforcement(t *testing.T) {
+// TestE2ENestedEnforcement does so for types within types.
+func TestE2ENestedEnforcement(t *testing.T) {
 	var cases []enforcement
 	var names []string
 	for _, kind := range []string{
@@ -285,9 +285,9 @@ func columnJSON(t *testing.T, c serving.Column, rows int) string {
 	return "[" + strings.Join(cells, ",") + "]"
 }
 
-// TestGoldenRequestsFitMLflow sends the golden requests of every model to
+// TestE2EGoldenRequestsFitMLflow sends the golden requests of every model to
 // MLflow: it takes them all, and its model gets what ours gets.
-func TestGoldenRequestsFitMLflow(t *testing.T) {
+func TestE2EGoldenRequestsFitMLflow(t *testing.T) {
 	dirs, err := filepath.Glob("../mlmodel/testdata/*")
 	if err != nil || len(dirs) < 10 {
 		t.Fatal(dirs, err)
