@@ -1,12 +1,21 @@
 package sklearn_test
 
 import (
+	"archive/tar"
 	"encoding/json"
+	"errors"
+	"flag"
 	"fmt"
+	"io"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
+
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/slipway-dev/slipway"
 	"github.com/slipway-dev/slipway/serving"
@@ -23,6 +32,7 @@ type references struct {
 		Requests []request           `json:"requests"`
 		Answers  map[string][]answer `json:"answers"` // by method, then by request
 	} `json:"cases"`
+	files map[string][]byte
 }
 
 type request struct {
@@ -174,52 +184,137 @@ var refused = map[string]string{
 	"boostingregressor-init": "its initial estimator was fitted on float32, and computes in float32",
 }
 
+// readReferences reads what make_models.py wrote to a directory.
 func readReferences(t testing.TB, dir string) references {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(dir, "cases.json"))
+	files := map[string][]byte{}
+	names, err := os.ReadDir(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, name := range names {
+		if files[name.Name()], err = os.ReadFile(filepath.Join(dir, name.Name())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return parseReferences(t, files)
+}
+
+func parseReferences(t testing.TB, files map[string][]byte) references {
+	t.Helper()
 	var all references
-	if err := json.Unmarshal(data, &all); err != nil {
+	if err := json.Unmarshal(files["cases.json"], &all); err != nil {
 		t.Fatal(err)
+	}
+	all.files = files
+	return all
+}
+
+// committed reads the references in testdata, one archive a version.
+func committed(t testing.TB) []references {
+	t.Helper()
+	paths, err := filepath.Glob("testdata/*.tar.zst")
+	if err != nil || len(paths) == 0 {
+		t.Fatal("no references in testdata", err)
+	}
+	var all []references
+	for _, path := range paths {
+		all = append(all, parseReferences(t, unpack(t, path)))
 	}
 	return all
 }
 
-// referenceDirs returns the directories of committed references, one a version.
-func referenceDirs(t testing.TB) []string {
+func unpack(t testing.TB, path string) map[string][]byte {
 	t.Helper()
-	files, err := filepath.Glob("testdata/*/cases.json")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no references in testdata", err)
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
 	}
-	for i := range files {
-		files[i] = filepath.Dir(files[i])
+	defer f.Close()
+	z, err := zstd.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return files
+	defer z.Close()
+	files := map[string][]byte{}
+	for r := tar.NewReader(z); ; {
+		header, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return files
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if files[header.Name], err = io.ReadAll(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+var pack = flag.String("pack", "", "pack what make_models.py wrote to the `directory` into testdata")
+
+// TestPack commits references: many models share most of their bytes, and one
+// compressed archive a version is a tenth of its files.
+func TestPack(t *testing.T) {
+	if *pack == "" {
+		return // nothing was asked for
+	}
+	all := readReferences(t, *pack)
+	f, err := os.Create("testdata/" + all.Sklearn + ".tar.zst")
+	if err != nil {
+		t.Fatal(err)
+	}
+	z, err := zstd.NewWriter(f, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithWindowSize(64<<20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := tar.NewWriter(z)
+	for _, name := range slices.Sorted(maps.Keys(all.files)) {
+		data := all.files[name]
+		if strings.HasSuffix(name, ".skops") {
+			data = rezip(t, unzip(t, data)) // stored, as skops does by default
+		}
+		if err := w.WriteHeader(&tar.Header{Name: name, Size: int64(len(data)), Mode: 0o644}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write(data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, close := range []func() error{w.Close, z.Close, f.Close} {
+		if err := close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// model reads the model of a case.
+func (r references) model(t testing.TB, name string) *skops.File {
+	t.Helper()
+	file, err := skops.Read(r.files[name+".skops"])
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return file
 }
 
 // TestReferences compares with the committed answers of the real library; the
 // end-to-end tests make many more.
 func TestReferences(t *testing.T) {
 	t.Parallel()
-	for _, dir := range referenceDirs(t) {
-		compare(t, dir)
+	for _, all := range committed(t) {
+		if n := compare(t, all); n.models < 60 || n.rows < 4000 {
+			t.Errorf("scikit-learn %s: only %d models and %d rows were compared", all.Sklearn, n.models, n.rows)
+		}
 	}
 }
 
-// compare answers every request of a directory of references.
-func compare(t *testing.T, dir string) tally {
+// compare answers every request of the references.
+func compare(t *testing.T, all references) tally {
 	t.Helper()
 	var n tally
-	all := readReferences(t, dir)
 	for _, c := range all.Cases {
-		file, err := skops.Open(filepath.Join(dir, c.Name+".skops"))
-		if err != nil {
-			t.Errorf("%s: %v", c.Name, err)
-			continue
-		}
+		file := all.model(t, c.Name)
 		n.models++
 		for method, answers := range c.Answers {
 			p, err := sklearn.Compile(file, method)
@@ -262,10 +357,4 @@ func disagreement(t *testing.T, p *sklearn.Predictor, r request, want answer) st
 		return err.Error()
 	}
 	return want.differ(out)
-}
-
-func TestTmp(t *testing.T) {
-	if d := os.Getenv("SKDIR"); d != "" {
-		compare(t, d)
-	}
 }

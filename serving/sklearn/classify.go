@@ -271,11 +271,14 @@ func ridgeClassifier(o *object, in input) *model {
 		b.fail("several labels a row are not known")
 	}
 	b.ignore("checked above", "y_type_")
-	classes := b.classes()
-	b.done()
-	if o.has("classes_") {
-		o.classes()
+	var classes *labels
+	if o.minor >= 8 { // before, classes_ was a property
+		b.ignore("classes_ of the classifier holds them", "classes_")
+		classes = o.classes()
+	} else {
+		classes = b.classes()
 	}
+	b.done()
 	l, _ := o.linear(m.check.width)
 	if o.ok() && l.outputs() != classes.count {
 		o.fail("coef_ has %d rows for %d classes", l.rows, classes.count)

@@ -253,8 +253,11 @@ func (o *object) selection(b *branches, name string, spec, stored *skops.Node, i
 // resolve turns a specification of columns into positions: a list of names,
 // positions or booleans, or a slice of names or positions.
 func (o *object) resolve(name string, spec *skops.Node, c checks, in input) (columns []int, byName bool) {
-	if spec.Kind == skops.Object && spec.Class == "_RemainderColsList" && spec.Attrs != nil {
-		spec = spec.Attrs.Get("data") // scikit-learn 1.5 and 1.6: a list that warns
+	if spec.Kind == skops.Object && spec.Class == "_RemainderColsList" { // scikit-learn 1.5 and 1.6: a list that warns
+		list := o.openPlain(spec, o.inside(name))
+		list.ignore("only says when to warn", "warning_was_emitted", "warning_enabled", "future_dtype")
+		spec = list.node("data")
+		list.done()
 	}
 	switch {
 	case spec != nil && spec.Kind == skops.Slice:

@@ -244,6 +244,9 @@ func oneHotEncoder(o *object, in input) (transformer, output) {
 	e, out := o.encoder(in)
 	t := &oneHot{encoder: *e, dtype: o.numberType()}
 	t.unknown = o.choice("handle_unknown", "error", "ignore", "infrequent_if_exist", "warn")
+	if t.unknown == "warn" && o.minor <= 7 { // a defect of 1.6 and 1.7: the warning says otherwise
+		t.unknown = "ignore"
+	}
 	out.sparse = o.flag("sparse_output")
 	if out.sparse && out.frame {
 		o.fail("a sparse matrix cannot be a DataFrame")

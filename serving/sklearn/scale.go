@@ -142,7 +142,7 @@ func minMaxScaler(o *object, in input) (transformer, output) {
 func maxAbsScaler(o *object, in input) (transformer, output) {
 	t, out := o.scaler(in)
 	o.ignore("scale_ is made of it", "max_abs_")
-	if o.has("clip") { // since 1.8
+	if o.minor >= 8 {
 		t.clip, t.low, t.high = o.flag("clip"), -1, 1
 	}
 	values, _ := o.floats("scale_")

@@ -224,7 +224,7 @@ func (o *object) allowsNaN(in input, extra bool) bool {
 		o.ignore("since 1.9 the splitter alone says whether missing values are taken", "criterion", "monotonic_cst")
 		return splitter == "random" || !extra
 	}
-	free := o.text("criterion") != "absolute_error"
+	free := o.choice("criterion", "gini", "entropy", "log_loss", "squared_error", "friedman_mse", "poisson", "absolute_error") != "absolute_error"
 	if o.minor >= 4 && !isNone(o.node("monotonic_cst")) {
 		free = false
 	}

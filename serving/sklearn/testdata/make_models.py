@@ -80,9 +80,9 @@ VERSION = tuple(int(part) for part in sklearn.__version__.split(".")[:2])
 SMALL = """logistic-str3 logistic-ovr-3 logistic-bool logistic-object logistic-liblinear-2 logistic-multinomial-2 logistic-named-array
 linear linear-many lasso ridgecv multitasklasso poisson tweedie-identity ridgeclassifier-2 sgd-log_loss-2 sgd-modified_huber-3 sgd-hinge-3
 sgdregressor-average linearsvc-2 scale-standard scale-minmax-clip scale-maxabs scale-robust scale-normalizer impute-mean-ind
-impute-constant-empty impute-most_frequent-empty-keep impute-text-nan-most_frequent impute-union impute-minus1 onehot-plain onehot-ignore
+impute-mean-empty impute-constant-empty impute-most_frequent-empty-keep impute-text-nan-most_frequent impute-union impute-minus1 onehot-plain onehot-ignore
 onehot-infrequent onehot-first onehot-list onehot-infrequent-first onehot-nan-ignore onehot-numbers ordinal-plain ordinal-unknown
-ordinal-infrequent ordinal-nan-infrequent ordinal-none-value columns-names columns-remainder columns-slice columns-mask columns-selector
+ordinal-infrequent ordinal-nan-value ordinal-nan-infrequent ordinal-none-value columns-names columns-remainder columns-slice columns-mask columns-selector
 columns-pandas columns-weights columns-sparse columns-nested columns-named-positions union function passthrough tree-3 tree-many tree-nan
 treeregressor forest-3 forest-words forest-nan forestregressor boosting-2 boosting-str3 boosting-exponential boosting-init3 boosting-zero
 boostingregressor-huber hist-2 hist-str3 hist-nan hist-cat-positions hist-cat-text histregressor-poisson bayes-str3 kmeans minibatchkmeans""".split()
