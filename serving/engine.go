@@ -48,7 +48,7 @@ const (
 	String
 	Time  // datetime: Ints holds nanoseconds since 1970 UTC
 	Bytes // binary: Strings holds the raw bytes
-	Any   // array, object, map, any: Values holds what encoding/json would give
+	Any   // array, object, map, any: Values holds what encoding/json would give, whole numbers as int64 but where doubles are declared
 )
 
 // Batch is the rows of one request: columns, or one or several tensors.

@@ -35,7 +35,7 @@ func PredictWith(m *mlmodel.Model, p Predictor, body []byte, lenient, csv bool) 
 	}
 	out, d, refused := newAnswerer(m, p, schema).output(context.Background(), body, kind, predict)
 	if refused != nil {
-		return nil, refused.asError("predicting")
+		return nil, refused.asError()
 	}
 	defer d.done()
 	return appendOutput(nil, out, asQuoted), nil

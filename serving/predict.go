@@ -64,7 +64,7 @@ func rescue(refused **refusal) {
 func (a *answerer) golden(ctx context.Context, body []byte) (json.RawMessage, error) {
 	out, d, refused := a.output(ctx, body, jsonBody, invocations)
 	if refused != nil {
-		return nil, refused.asError("predicting")
+		return nil, refused.asError()
 	}
 	defer d.done()
 	return appendOutput(nil, out, asQuoted), nil

@@ -80,12 +80,12 @@ func failed(err error) *refusal {
 }
 
 // asError returns a refusal as the error that users of this package see.
-func (r *refusal) asError(op string) error {
+func (r *refusal) asError() error {
 	code := slipway.Invalid
 	if r.status >= http.StatusInternalServerError {
 		code = slipway.Internal
 	}
-	return &slipway.Error{Op: op, Code: code, Message: r.message, Err: r.err}
+	return &slipway.Error{Op: "predicting", Code: code, Message: r.message, Err: r.err}
 }
 
 // body writes the refusal as MLflow does.
