@@ -21,6 +21,8 @@ package local
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -108,6 +110,23 @@ func (t *Target) Front() string { return "http://" + t.cfg.Ref.Host }
 
 // Log returns the file in which the supervisor says what it did.
 func (t *Target) Log() string { return t.dir.path("supervisor.log") }
+
+// File returns a file of an image from the target's unpacked copy of it. Code
+// NotFound: there is no copy.
+func (t *Target) File(image slipway.Digest, path string, limit int64) ([]byte, error) {
+	const op = "reading the target's copy of the image"
+	if _, err := slipway.ParseDigest(string(image)); err != nil {
+		return nil, err
+	}
+	data, err := readFile(filepath.Join(t.dir.image(image), path), limit)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &slipway.Error{Op: op, Code: slipway.NotFound, Err: err}
+	}
+	if err != nil {
+		return nil, fileError(op, path, err)
+	}
+	return data, nil
+}
 
 func isPort(s string) bool {
 	n, err := strconv.ParseUint(s, 10, 16)

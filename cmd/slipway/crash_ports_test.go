@@ -174,3 +174,7 @@ func (l watchedLocal) Stop(ctx context.Context) error {
 func (l watchedLocal) Stats(ctx context.Context) (proxy.Stats, error) {
 	return told(l.watch, "local.Stats", func() (proxy.Stats, error) { return l.local.Stats(ctx) })
 }
+
+func (l watchedLocal) File(image slipway.Digest, path string, limit int64) ([]byte, error) {
+	return told(l.watch, "local.File", func() ([]byte, error) { return l.local.File(image, path, limit) })
+}

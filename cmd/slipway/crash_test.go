@@ -24,7 +24,7 @@ var reads = map[string]bool{
 	"models.Resolve": true, "models.AwaitReady": true,
 	"images.Resolve": true, "images.Base": true, "images.Plan": true, "images.Check": true, "images.File": true,
 	"target.Observe": true, "journal.Load": true, "journal.Lock.Fence": true, "journal.Lock.Lost": true,
-	"verifier.Verify": true, "local.Stats": true,
+	"verifier.Verify": true, "local.Stats": true, "local.File": true,
 }
 
 // forDrivers are the actions that no target is ever told.

@@ -61,6 +61,7 @@ type verifier interface {
 type localTarget interface {
 	Stop(context.Context) error
 	Stats(context.Context) (proxy.Stats, error)
+	File(image slipway.Digest, path string, limit int64) ([]byte, error)
 }
 
 // wire connects a run to the real worlds. It and its two halves are the only
@@ -97,7 +98,8 @@ func (p *program) openMLflow(s settings, home string) (modelRegistry, error) {
 
 // wireTarget adds the target, which pulls from the image registry in w.
 func (p *program) wireTarget(w *ports, s settings) error {
-	w.verifier = goldenVerifier{images: w.images, ask: verify.Replicas}
+	asking := goldenVerifier{images: w.images, ask: verify.Replicas}
+	w.verifier = asking
 	if s.to.Scheme == "" {
 		return nil
 	}
@@ -113,6 +115,8 @@ func (p *program) wireTarget(w *ports, s settings) error {
 		return usageError{err}
 	}
 	w.target, w.local, w.journal = target, target, target.Journal()
+	asking.copies, asking.front = target, target.Front()
+	w.verifier = asking
 	return nil
 }
 
@@ -148,9 +152,12 @@ func (p *program) localTargets() []string {
 
 // goldenVerifier asks replicas for the golden predictions of the release's
 // image, which it reads from the image registry: no other step need have left
-// them here.
+// them here. Where that is out of reach, which must not keep a target from
+// going back, the target's own copy of the image does.
 type goldenVerifier struct {
 	images imageRegistry
+	copies localTarget // nil without a target on this machine
+	front  string      // where clients ask; empty: not known
 	ask    func(context.Context, verify.Config, slipway.Observation, slipway.Release, mlmodel.Golden) slipway.Verdict
 }
 
@@ -162,15 +169,32 @@ func (v goldenVerifier) Verify(ctx context.Context, o slipway.Observation, r sli
 		return slipway.Verdict{At: time.Now(), Problem: &slipway.Problem{Kind: "golden-unreadable", Message: head, Evidence: reason,
 			Hint: slipway.HintOf(err), Heals: slipway.Retryable(err)}}
 	}
-	return v.ask(ctx, verify.Config{}, o, r, golden)
+	return v.ask(ctx, verify.Config{Front: v.front}, o, r, golden)
 }
 
-// goldenLimit bounds the golden predictions of an image, in bytes.
-const goldenLimit = 64 << 20
+const (
+	goldenPath  = mlmodel.ImageReleaseDir + "/" + mlmodel.GoldenFile
+	goldenLimit = 64 << 20        // bytes
+	goldenWait  = 5 * time.Second // for the image registry, where there is a copy
+)
 
 func (v goldenVerifier) golden(ctx context.Context, r slipway.Release) (mlmodel.Golden, error) {
-	data, err := v.images.File(ctx, r.Image, strings.TrimPrefix(mlmodel.ImageReleaseDir, "/")+"/"+mlmodel.GoldenFile, goldenLimit)
-	if err != nil {
+	var data []byte
+	missing := error(slipway.Errorf(slipway.NotFound, "reading the golden predictions", "no copy of the image is here"))
+	if v.copies != nil {
+		data, missing = v.copies.File(r.Image.Digest, goldenPath, goldenLimit)
+	}
+	asking := ctx
+	if missing == nil {
+		var cancel context.CancelFunc
+		asking, cancel = context.WithTimeout(ctx, goldenWait)
+		defer cancel()
+	}
+	pulled, err := v.images.File(asking, r.Image, strings.TrimPrefix(goldenPath, "/"), goldenLimit)
+	switch {
+	case err == nil:
+		data = pulled
+	case missing != nil:
 		return mlmodel.Golden{}, err
 	}
 	return mlmodel.DecodeGolden(data)

@@ -184,3 +184,35 @@ func TestSecretsAreNotRecorded(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// outOfReach is an image registry that nobody can reach.
+type outOfReach struct{ imageRegistry }
+
+func (outOfReach) File(context.Context, slipway.Image, string, int64) ([]byte, error) {
+	return nil, slipway.Errorf(slipway.Unavailable, "reading the image", "connection refused")
+}
+
+func (outOfReach) Unpack(context.Context, slipway.Image, string, string) error {
+	return slipway.Errorf(slipway.Unavailable, "pulling the image", "connection refused")
+}
+
+// Going back needs nobody: what the target goes back to is on its disk.
+func TestRollbackWithoutTheImageRegistry(t *testing.T) {
+	t.Parallel()
+	w := threeVersions(t)
+	for _, version := range []slipway.Version{"1", "2"} {
+		w.promote(t, version)
+		if code, text := w.slipway(t.Context(), nil, w.deploy("champion")...); code != exitLive {
+			t.Fatalf("exit code %d\n%s", code, text)
+		}
+	}
+	down := func(to *ports) {
+		if to.target == nil {
+			to.images = outOfReach{to.images}
+		}
+	}
+	code, text := w.slipway(t.Context(), down, "rollback", "local://"+w.vars["ADDRESS"])
+	if code != exitLive || !strings.Contains(text, "iris 1") {
+		t.Fatalf("exit code %d\n%s", code, text)
+	}
+}

@@ -220,7 +220,7 @@ func (r outcomeResult) text() string {
 var exitCodes = map[rollout.Kind]int{
 	rollout.Live: exitLive, rollout.Nothing: exitLive, rollout.Unverified: exitLive, rollout.Superseded: exitLive,
 	rollout.Quarantined: exitLive, rollout.Held: exitLive, waits: exitLive, rollout.Resumed: exitLive,
-	rollout.Failed: exitFailed, rollout.RolledBack: exitRolledBack, rollout.Removed: exitRolledBack,
+	rollout.Failed: exitFailed, rollout.RolledBack: exitRolledBack, rollout.Removed: exitFailed,
 	rollout.NeedsPerson: exitNeedsPerson, rollout.Unfinished: exitNeedsPerson,
 }
 
