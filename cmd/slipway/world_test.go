@@ -62,7 +62,7 @@ func newWorld(dir, server string) (*world, error) {
 		return nil, err
 	}
 	w.vars = map[string]string{
-		"HOME": dir, "USER": "ada", "MLFLOW_TRACKING_URI": uri, "IMAGES": strings.TrimPrefix(images.URL, "http://"),
+		"HOME": dir, "XDG_CACHE_HOME": testCache(), "USER": "ada", "MLFLOW_TRACKING_URI": uri, "IMAGES": strings.TrimPrefix(images.URL, "http://"),
 		"EXAMPLES": examples, "MODELS": filepath.Join(examples, "demo", "models"),
 		"ADDRESS": addresses[0], "ADDRESS2": addresses[1], "SLIPWAY_SERVER": server,
 	}
@@ -108,6 +108,10 @@ func freeAddresses(n int) ([]string, error) {
 	return addresses, nil
 }
 
+// testCache is shared by all tests, so that the model server is built and
+// compressed once.
+func testCache() string { return filepath.Join(os.TempDir(), "slipway-test") }
+
 // buildServer builds the model server, once for all tests.
 var buildServer = func() func(t *testing.T) string {
 	var once sync.Once
@@ -116,7 +120,7 @@ var buildServer = func() func(t *testing.T) string {
 	return func(t *testing.T) string {
 		t.Helper()
 		once.Do(func() {
-			s := servers{cache: filepath.Join(os.TempDir(), "slipway-test"), environ: os.Environ()}
+			s := servers{cache: testCache(), environ: os.Environ()}
 			path, err = s.build(context.Background(), "modelserver", "linux/"+runtime.GOARCH)
 		})
 		if err != nil {
