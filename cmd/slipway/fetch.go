@@ -104,6 +104,22 @@ func (j *journey) download(ctx context.Context, registry modelRegistry, version 
 	return files, writeJSON(dir+".json", files)
 }
 
+// discard removes a download that cannot be served: somebody may mend the
+// version in the model registry, where nothing tells that its files changed.
+func (j *journey) discard() error {
+	if j.ref.Path != "" {
+		return nil
+	}
+	err := os.Remove(j.work.ModelDir + ".json")
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	if err = errors.Join(err, os.RemoveAll(j.work.ModelDir)); err != nil {
+		return &slipway.Error{Op: "removing a download", Code: slipway.Unavailable, Err: err}
+	}
+	return nil
+}
+
 // cached returns the files of an earlier download, if all are still what they
 // were then; else it removes them. A download appears whole: one without its
 // list is of a run that is writing it, or was killed before.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -83,7 +84,7 @@ func (j *journey) validate(ctx context.Context) error {
 			return outcome{}, err
 		}
 		if err := j.load(ctx); err != nil {
-			return outcome{}, err
+			return outcome{}, errors.Join(err, j.discard())
 		}
 		if err := j.checkPolicy(); err != nil {
 			return outcome{}, err
