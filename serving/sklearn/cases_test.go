@@ -25,14 +25,16 @@ import (
 
 // references is what testdata/make_models.py wrote.
 type references struct {
-	Sklearn string `json:"sklearn"`
-	Skops   string `json:"skops"`
-	Cases   []struct {
-		Name     string              `json:"name"`
-		Requests []request           `json:"requests"`
-		Answers  map[string][]answer `json:"answers"` // by method, then by request
-	} `json:"cases"`
-	files map[string][]byte
+	Sklearn string     `json:"sklearn"`
+	Skops   string     `json:"skops"`
+	Cases   []testCase `json:"cases"`
+	files   map[string][]byte
+}
+
+type testCase struct {
+	Name     string              `json:"name"`
+	Requests []request           `json:"requests"`
+	Answers  map[string][]answer `json:"answers"` // by method, then by request
 }
 
 type request struct {

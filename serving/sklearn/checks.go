@@ -19,7 +19,7 @@ func (o *object) inputs(in input) checks {
 		return c
 	}
 	switch {
-	case c.width < 1 || c.width > maxWork:
+	case c.width < 1 || c.width > maxColumns:
 		o.fail("n_features_in_=%d is impossible", c.width)
 	case c.names != nil && len(c.names) != c.width:
 		o.fail("n_features_in_ and the number of feature_names_in_ differ")

@@ -217,7 +217,7 @@ func (o *object) branch(b *branches, name string, n *skops.Node, in input, colum
 	}
 	b.branches = append(b.branches, one)
 	b.width += out.width
-	if b.width > maxWork {
+	if b.width > maxColumns {
 		o.fail("its %d columns are too many", b.width)
 	}
 	b.sparse = b.sparse || out.sparse && o.name == "sklearn.pipeline.FeatureUnion"

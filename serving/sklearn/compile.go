@@ -17,12 +17,18 @@ type compiler struct {
 	file     *skops.File
 	minor    int // of scikit-learn 1.MINOR, the same for every estimator of the file
 	work     int // objects and elements read so far
+	widest   int // columns of the widest frame
 	err      error
 	onIgnore func(class, attribute, reason string) // for the mutation test; may be nil
 }
 
-// maxWork bounds what is read: a hostile file can name one object many times.
-const maxWork = 64 << 20
+// Bounds on what is read: a hostile file can name one object many times, and
+// columns that are not there.
+const (
+	maxWork    = 64 << 20 // elements, and objectWork for each object
+	objectWork = 256
+	maxColumns = 4 << 20
+)
 
 func (c *compiler) spend(n int) {
 	if c.work += n; c.work > maxWork && c.err == nil {
@@ -126,7 +132,7 @@ func (c *compiler) open(n *skops.Node, path string) *object {
 // openPlain starts reading any object with attributes.
 func (c *compiler) openPlain(n *skops.Node, path string) *object {
 	o := &object{compiler: c, name: n.Name(), path: path + " (" + n.Class + ")", attrs: &skops.Node{}}
-	c.spend(1)
+	c.spend(objectWork)
 	if n.Kind != skops.Object || n.Attrs == nil || n.Attrs.Kind != skops.Dict {
 		o.fail("it is no estimator but %q", n.Name())
 		return o
@@ -229,6 +235,7 @@ func (c *compiler) transformer(n *skops.Node, in input, path string) (transforme
 	}
 	t, out := build(o, in)
 	o.done()
+	c.widest = max(c.widest, out.width)
 	return t, out
 }
 

@@ -304,7 +304,7 @@ func (o *object) dropped(columns int) []int {
 		switch v := items.at(j).(type) {
 		case nil:
 		case int64:
-			if v < 0 || v > maxWork {
+			if v < 0 || v > maxColumns {
 				o.fail("_drop_idx_after_grouping is out of range")
 			}
 			drop[j] = int(v)

@@ -98,7 +98,7 @@ func compile(c *compiler, method string) (*Predictor, error) {
 		return nil, slipway.Errorf(slipway.Invalid, checking, "%s has no %s that is known", c.file.Root.Class, method).
 			WithHint("it has %s", strings.Join(methodNames(m), ", "))
 	}
-	return newPredictor(m, answer), nil
+	return newPredictor(m, answer, c.widest), nil
 }
 
 func methodNames(m *model) []string {

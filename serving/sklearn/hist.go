@@ -92,7 +92,7 @@ func (o *object) histogram(in input) (*histogram, *model) {
 	o.ignore("how fit coded the classes", "_label_encoder")
 	m := &model{check: o.inputs(in), finite: anything}
 	h := &histogram{outputs: o.int("n_trees_per_iteration_")}
-	if o.ok() && (h.outputs < 1 || h.outputs > maxWork) {
+	if o.ok() && (h.outputs < 1 || h.outputs > maxColumns) {
 		o.fail("n_trees_per_iteration_ is out of range")
 	}
 	baseline, _ := o.floats("_baseline_prediction")

@@ -88,7 +88,7 @@ func (o *object) linearFit() {
 		"intercept_scaling", "penalty", "learning_rate", "eta0", "power_t", "early_stopping", "validation_fraction",
 		"n_iter_no_change", "average", "shuffle", "class_weight", "multi_class", "Cs", "refit", "l1_ratios", "use_legacy_attributes")
 	o.ignore(record, "n_iter_", "dual_gap_", "rank_", "singular_", "alpha_", "alphas_", "mse_path_", "l1_ratio_", "best_score_",
-		"cv_results_", "cv_values_", "solver_", "t_", "scores_", "coefs_paths_", "C_", "Cs_", "l1_ratios_", "_expanded_class_weight", "eps_", "_store_cv_results")
+		"cv_results_", "cv_values_", "solver_", "t_", "scores_", "coefs_paths_", "C_", "Cs_", "l1_ratios_", "_expanded_class_weight", "eps_", "_store_cv_results", "_alphas")
 	o.ignore("what averaged SGD trains on; coef_ and intercept_ hold the result", "standard_coef_", "standard_intercept_",
 		"_standard_coef", "_standard_intercept", "_average_coef", "_average_intercept", "average_coef_", "average_intercept_", "sparse_coef_", "optimal_learning_rate_")
 }

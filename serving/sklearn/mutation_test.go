@@ -107,7 +107,7 @@ func (m *mutant) open(data []byte) {
 	}
 }
 
-func unzip(t *testing.T, data []byte) map[string][]byte {
+func unzip(t testing.TB, data []byte) map[string][]byte {
 	t.Helper()
 	archive, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
 	if err != nil {

@@ -40,7 +40,7 @@ func (o *object) done() {
 func (o *object) fail(format string, args ...any) {
 	if o.err == nil {
 		o.err = slipway.Errorf(slipway.Invalid, checking, "%s: %s", o.path, fmt.Sprintf(format, args...)).
-			WithHint("only what is known to be answered exactly is served; see the documentation of the sklearn engine")
+			WithHint("this engine serves only what it is known to answer exactly as scikit-learn does; use another estimator or option")
 	}
 }
 

@@ -12,20 +12,25 @@ import (
 type Predictor struct {
 	model  *model
 	method *method
+	chunk  int       // rows that are computed at a time
 	pool   sync.Pool // of *scratch
 }
 
 var _ serving.Predictor = (*Predictor)(nil)
 
-func newPredictor(m *model, answer *method) *Predictor {
-	p := &Predictor{model: m, method: answer}
+// Every step works row by row, so that a chunk of rows bounds the memory of a
+// large request and stays in the cache.
+const (
+	chunkRows   = 256
+	chunkValues = 1 << 20 // of the widest frame
+)
+
+func newPredictor(m *model, answer *method, widest int) *Predictor {
+	widest = max(widest, m.check.width, answer.width, 1)
+	p := &Predictor{model: m, method: answer, chunk: min(chunkRows, max(1, chunkValues/widest))}
 	p.pool.New = func() any { return new(scratch) }
 	return p
 }
-
-// chunkRows is how many rows are computed at a time: every step works row by
-// row, so a chunk bounds the memory of a large request and stays in the cache.
-const chunkRows = 256
 
 // Predict answers a batch.
 func (p *Predictor) Predict(ctx context.Context, b *serving.Batch) (*serving.Output, error) {
@@ -41,11 +46,11 @@ func (p *Predictor) Predict(ctx context.Context, b *serving.Batch) (*serving.Out
 		return nil, err
 	}
 	out := p.newOutput(b.Rows)
-	for from := 0; from < b.Rows; from += chunkRows {
+	for from := 0; from < b.Rows; from += p.chunk {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		f := s.chunk(from, min(from+chunkRows, b.Rows))
+		f := s.chunk(from, min(from+p.chunk, b.Rows))
 		if err := p.rows(s, f, out); err != nil {
 			return nil, err
 		}

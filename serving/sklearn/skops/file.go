@@ -41,6 +41,9 @@ func Open(path string) (*File, error) {
 	if err != nil {
 		return nil, slipway.Errorf(slipway.Invalid, op, "it cannot be opened: %v", err)
 	}
+	if !info.Mode().IsRegular() {
+		return nil, slipway.Errorf(slipway.Invalid, op, "it is not a regular file")
+	}
 	if info.Size() > maxFile {
 		return nil, slipway.Errorf(slipway.Exhausted, op, "%d bytes are more than the %d that are read", info.Size(), int64(maxFile))
 	}

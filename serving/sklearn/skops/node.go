@@ -111,7 +111,7 @@ func (b *builder) fill(n *Node, v *value) (err error) {
 	case "NdArrayNode":
 		n.Kind = NDArray
 		err = b.array(n, v)
-	case "TreeNode", "LossNode":
+	case "TreeNode", "LossNode", "SGDNode": // SGDNode until skops 0.11
 		n.Kind = Reduced
 		if reduce := v.get("__reduce__"); reduce != nil {
 			n.Args, err = b.kind(reduce.get("args"), Tuple)

@@ -38,6 +38,9 @@ func ReadNPY(file []byte) (*Array, error) {
 	if err != nil {
 		return nil, err
 	}
+	if a.Item == 0 && a.Size > maxEmpty {
+		return nil, fmt.Errorf("%d elements without bytes", a.Size)
+	}
 	if a.Size > 0 && a.Item > len(data)/a.Size || a.Size*a.Item > len(data) {
 		return nil, fmt.Errorf("%d elements of %d bytes, but only %d bytes follow", a.Size, a.Item, len(data))
 	}
@@ -93,9 +96,12 @@ func parseHeader(header string) (*Array, error) {
 	return a, err
 }
 
-// maxElements bounds the elements of one array; the bytes that follow bound
-// them too, but not where an element has none.
-const maxElements = 1 << 40
+// maxElements bounds the elements of one array, as do the bytes that follow;
+// maxEmpty bounds them where an element has none: empty texts.
+const (
+	maxElements = 1 << 40
+	maxEmpty    = 1 << 16
+)
 
 func shapeOf(v any) (shape []int, size int, err error) {
 	dims, ok := v.(tuple)

@@ -161,9 +161,6 @@ func FuzzNPY(f *testing.F) {
 		if len(a.Data) != a.Size*a.Item {
 			t.Errorf("%d bytes for %d elements of %d", len(a.Data), a.Size, a.Item)
 		}
-		if a.Size > 1<<20 {
-			return // of elements without bytes there can be many
-		}
 		for _, read := range []func() (int, error){
 			func() (int, error) { v, err := a.Floats(); return len(v), err },
 			func() (int, error) { v, err := a.Ints(); return len(v), err },
