@@ -35,7 +35,7 @@ bin/modelserver: $(sources)
 $(embedded)/modelserver-linux-%.zst: $(sources)
 	@echo "building the model server for linux/$*"
 	@mkdir -p $(@D)
-	@GOOS=linux GOARCH=$* go build -trimpath -ldflags '$(ldflags)' -o $(@:.zst=) ./cmd/modelserver
+	@GOOS=linux GOARCH=$* GOAMD64=v1 GOARM64=v8.0 go build -buildvcs=false -trimpath -ldflags '$(ldflags)' -o $(@:.zst=) ./cmd/modelserver
 	@go run ./cmd/slipway/embed $(@:.zst=) $@ && rm $(@:.zst=)
 
 .PHONY: test

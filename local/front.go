@@ -131,7 +131,12 @@ func (s *supervisor) setImagesAside() []string {
 		}
 	}
 	slices.SortFunc(spare, func(a, b os.FileInfo) int { return b.ModTime().Compare(a.ModTime()) })
-	for _, info := range spare[min(keepImages, len(spare)):] {
+	kept := 0
+	for _, info := range spare {
+		if !s.suspects(info.Name()) && kept < keepImages {
+			kept++
+			continue
+		}
 		from, to := s.dir.path("images", info.Name()), s.dir.path("images", asidePrefix+info.Name())
 		if err := os.Rename(from, to); err != nil {
 			s.log.Warn("setting an old image aside", "error", err)
@@ -139,7 +144,14 @@ func (s *supervisor) setImagesAside() []string {
 		}
 		aside = append(aside, to)
 	}
+	s.suspect = nil
 	return aside
+}
+
+// suspects reports whether replicas of the image failed. It may have been
+// damaged on this disk, so it is not kept.
+func (s *supervisor) suspects(hex string) bool {
+	return slices.Contains(s.suspect, slipway.Digest("sha256:"+hex))
 }
 
 const asidePrefix = ".old-"

@@ -291,6 +291,23 @@ func TestOldImagesAreClearedAway(t *testing.T) {
 	b.wantAnswer(t, "0")
 }
 
+// What was unpacked may have been damaged on this disk: a release that failed
+// finds its image anew when it is tried again.
+func TestTheImageOfAFailedReleaseIsNotKept(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.deploy(t, 1, release(1))
+	bad := release(exits)
+	b.apply(t, 2, bad)
+	b.await(t, func(o slipway.Observation) bool { return problemOf(o, exits) != nil })
+	b.apply(t, 3, release(1))
+	eventually(t, "the failed image goes", func() bool {
+		_, err := os.Stat(b.path("images", strings.TrimPrefix(string(bad.Image.Digest), "sha256:")))
+		return os.IsNotExist(err)
+	})
+	b.wantAnswer(t, "1")
+}
+
 // Names come from a model registry: they stay names.
 func TestNamesStayInTheFolder(t *testing.T) {
 	t.Parallel()

@@ -62,6 +62,9 @@ func (s *supervisor) retire(t *set) {
 	if t == nil {
 		return
 	}
+	if t.failed() && !t.established {
+		s.suspect = append(s.suspect, t.order.Release.Image.Digest)
+	}
 	for _, r := range t.replicas {
 		r.state = slipway.Draining
 		s.retired = append(s.retired, r)

@@ -30,6 +30,7 @@ type supervisor struct {
 	desired *set // what the target is set to; nil: nothing
 	serving *set // what receives requests; nil: nothing does
 	retired []*replica
+	suspect []slipway.Digest // images whose replicas failed, not to be kept
 	secrets map[string]string
 	front   *http.Server
 	door    net.Listener // of front

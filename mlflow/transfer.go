@@ -97,7 +97,7 @@ func (g *guarded) Read(p []byte) (int, error) {
 	watch := time.AfterFunc(g.stall, func() { g.stop(fmt.Errorf("no byte for %s", g.stall)) })
 	defer watch.Stop()
 	n, err := g.body.Read(p)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		err = unreachable(g.ctx, g.op, g.host, err)
 	}
 	return n, err

@@ -187,7 +187,8 @@ func splitColumns(rows json.RawMessage) ([]json.RawMessage, error) {
 	length := -1
 	for name, raw := range columns {
 		var list []json.RawMessage
-		if json.Unmarshal(raw, &list) != nil || list == nil || length >= 0 && len(list) != length {
+		notAList := json.Unmarshal(raw, &list) != nil || list == nil
+		if notAList || length >= 0 && len(list) != length {
 			return []json.RawMessage{rows}, nil
 		}
 		lists[name], length = list, len(list)
