@@ -214,7 +214,7 @@ func TestStalledTransfer(t *testing.T) {
 	t.Parallel()
 	s := newShop(t, mlflowtest.Config{})
 	s.Break(mlflowtest.Fault{Path: "big.bin", Times: 1, Hang: true})
-	m := client(t, mlflow.Config{URI: s.URL(), Stall: 100 * time.Millisecond})
+	m := client(t, mlflow.Config{URI: s.URL(), Stall: time.Second})
 	if _, err := m.Download(t.Context(), s.version, filepath.Join(t.TempDir(), "m"), nil); err != nil {
 		t.Error(err)
 	}
@@ -228,8 +228,8 @@ func TestStalledTransfer(t *testing.T) {
 		s.ServeHTTP(w, r)
 	}))
 	t.Cleanup(stalls.Close)
-	_, err := client(t, mlflow.Config{URI: stalls.URL, Retries: -1, Stall: 50 * time.Millisecond}).Download(t.Context(), s.version, filepath.Join(t.TempDir(), "m"), nil)
-	wantError(t, err, slipway.Unavailable, "no byte for 50ms")
+	_, err := client(t, mlflow.Config{URI: stalls.URL, Retries: -1, Stall: 500 * time.Millisecond}).Download(t.Context(), s.version, filepath.Join(t.TempDir(), "m"), nil)
+	wantError(t, err, slipway.Unavailable, "no byte for 500ms")
 }
 
 // What fails for good fails clearly, leaving no model.

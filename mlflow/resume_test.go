@@ -147,8 +147,8 @@ func TestKilledInTheMiddle(t *testing.T) {
 			last = r
 		}
 	}
-	if got := last.Header.Get("Range"); got != "bytes=1048576-" {
-		t.Errorf("the second process asked for the range %q of the broken file", got)
+	if got := last.Header.Get("Range"); got != "bytes=1048576-" || last.Header.Get("If-Range") == "" {
+		t.Errorf("the second process asked for the range %q of the broken file, if it is still %q", got, last.Header.Get("If-Range"))
 	}
 	if left, err := filepath.Glob(filepath.Join(filepath.Dir(dir), ".*")); err != nil || len(left) != 0 {
 		t.Errorf("left behind: %v, %v", left, err)
@@ -243,6 +243,33 @@ func TestLeftoversAreChecked(t *testing.T) {
 				t.Errorf("said %s, there is %s, want %s", mlmodel.DigestFiles(files), mlmodel.DigestFiles(there), want)
 			}
 		})
+	}
+}
+
+// A server that hands out a part of another file than before, without looking
+// at If-Range, does not get the two glued together.
+func TestPartOfAnotherFile(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, mlflowtest.Config{})
+	careless := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Header.Del("If-Range")
+		s.ServeHTTP(w, r)
+	}))
+	t.Cleanup(careless.Close)
+	dir := filepath.Join(t.TempDir(), "m")
+	s.Break(mlflowtest.Fault{Path: "big.bin", Truncate: 1 << 19})
+	m := client(t, mlflow.Config{URI: careless.URL, Retries: -1, Jobs: 1})
+	_, err := m.Download(t.Context(), s.version, dir, nil)
+	wantError(t, err, slipway.Unavailable, "big.bin")
+	s.Mend()
+	s.big = append([]byte("changed"), s.big[7:]...)
+	s.SetFile(s.root+"/big.bin", s.big)
+	files, err := client(t, mlflow.Config{URI: careless.URL}).Download(t.Context(), s.version, dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := mlmodel.DigestFiles(files), s.want(t); got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }
 
