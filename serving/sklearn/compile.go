@@ -26,7 +26,7 @@ type compiler struct {
 // columns that are not there.
 const (
 	maxWork    = 64 << 20 // elements, and objectWork for each object
-	objectWork = 256
+	objectWork = 1024
 	maxColumns = 4 << 20
 )
 

@@ -272,10 +272,11 @@ func (f *frame) columnName(j int) string {
 	return "column " + itoa(j)
 }
 
-// allSingle reports whether numpy would hold the frame as float32.
-func (f *frame) allSingle() bool {
+// all reports whether every column is of the type, so that numpy would hold the
+// frame as it.
+func (f *frame) all(d dtype) bool {
 	for i := range f.cols {
-		if f.cols[i].dtype != float32s {
+		if f.cols[i].dtype != d {
 			return false
 		}
 	}
@@ -285,7 +286,7 @@ func (f *frame) allSingle() bool {
 // matrix returns the frame as rows of numbers, and refuses text and what is not
 // as finite as asked.
 func (s *scratch) matrix(f *frame, taken finiteness) (matrix, error) {
-	m := matrix{rows: f.rows, cols: len(f.cols), single: f.allSingle(), data: s.floats.take(f.rows * len(f.cols))}
+	m := matrix{rows: f.rows, cols: len(f.cols), single: f.all(float32s), data: s.floats.take(f.rows * len(f.cols))}
 	for j := range f.cols {
 		values, err := f.number(j)
 		if err != nil {

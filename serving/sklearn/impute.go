@@ -183,6 +183,9 @@ func (t *imputer) transform(s *scratch, f *frame) (frame, error) {
 	if err := t.check.run(f); err != nil {
 		return frame{}, err
 	}
+	if f.all(bools) {
+		return frame{}, refuse("the model fills in no columns that all are boolean")
+	}
 	marks := s.flags.take(f.rows * len(f.cols))
 	of := func(j int) []bool { return marks[j*f.rows : (j+1)*f.rows] }
 	for j := range f.cols {

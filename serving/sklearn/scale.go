@@ -23,7 +23,7 @@ func (t *affine) transform(s *scratch, f *frame) (frame, error) {
 	}
 	out := frame{rows: f.rows, first: f.first, cols: s.cols.take(len(f.cols))}
 	kind := float64s
-	if f.allSingle() {
+	if f.all(float32s) {
 		kind = float32s
 	}
 	for j := range f.cols {

@@ -1,5 +1,5 @@
 // Package skops reads the persistence format of the Python library skops
-// (skops.io, protocols 0 to 2): a zip archive with schema.json, a tree of
+// (skops.io, protocols 1 and 2): a zip archive with schema.json, a tree of
 // nodes, and numpy arrays beside it.
 //
 // It builds no Python object and runs nothing: a node stays a description.

@@ -27,7 +27,7 @@ const op = "reading the skops file"
 // File is a skops file that was read.
 type File struct {
 	Root     *Node
-	Protocol int    // of the format: 0, 1 or 2
+	Protocol int    // of the format: 1 (until skops 0.9) or 2
 	Version  string // of the skops that wrote it
 
 	entries map[string]*zip.File
@@ -86,11 +86,11 @@ func (f *File) readSchema() error {
 		return invalid("schema.json", err)
 	}
 	protocol := schema.get("protocol")
-	if protocol == nil || protocol.kind != 'l' || len(protocol.text) != 1 || protocol.text < "0" || protocol.text > "2" {
+	if protocol == nil || protocol.kind != 'l' || len(protocol.text) != 1 || protocol.text < "1" || protocol.text > "2" {
 		return invalid("its protocol is not known", nil)
 	}
 	f.Protocol, f.Version = int(protocol.text[0]-'0'), schema.str("_skops_version")
-	b := builder{memo: map[string]*Node{}, protocol: f.Protocol}
+	b := builder{memo: map[string]*Node{}}
 	if f.Root, err = b.node(schema); err != nil {
 		return invalid("schema.json", err)
 	}

@@ -63,8 +63,7 @@ func (n *Node) Get(key string) *Node {
 // builder makes nodes of values. As in skops, the first node with an id stands
 // for every later one; while it is being built its place is nil.
 type builder struct {
-	memo     map[string]*Node
-	protocol int
+	memo map[string]*Node
 }
 
 func (b *builder) node(v *value) (*Node, error) {
@@ -132,9 +131,6 @@ func (b *builder) fill(n *Node, v *value) (err error) {
 		err = slice(n, content)
 	case "FunctionNode":
 		n.Kind = Function
-		if b.protocol == 0 && content != nil {
-			n.Module, n.Class = content.str("module_path"), content.str("function")
-		}
 	case "PartialNode":
 		n.Kind = Partial
 		err = b.partial(n, content)
