@@ -123,6 +123,9 @@ func (r *jsonReader) object(v *value) error {
 			return r.bad("':' was expected")
 		}
 		r.at++
+		if v.keys == nil { // most objects are nodes of 6 keys
+			v.keys, v.members = make([]string, 0, 6), make([]value, 0, 6)
+		}
 		v.keys = append(v.keys, key)
 		v.members = append(v.members, value{})
 		if err := r.value(&v.members[len(v.members)-1]); err != nil {
