@@ -5,6 +5,22 @@
 // What cannot be answered as the library itself would answer is refused when
 // the model is checked, by name: a version, an estimator, a parameter, an
 // attribute. Nothing of the model is run.
+//
+// Known are scikit-learn 1.3 to 1.9, stored by skops 0.9 or later, and of it
+//
+//   - Pipeline, ColumnTransformer, FeatureUnion, FunctionTransformer without a function;
+//   - StandardScaler, MinMaxScaler, MaxAbsScaler, RobustScaler, Normalizer, SimpleImputer, MissingIndicator,
+//     OneHotEncoder, OrdinalEncoder;
+//   - LinearRegression, Ridge, Lasso, ElasticNet, their CV and multi-task forms, LinearSVR, SGDRegressor, the Poisson,
+//     gamma and Tweedie regressors, LogisticRegression(CV), RidgeClassifier(CV), LinearSVC, SGDClassifier;
+//   - decision, extra, and random trees and forests, gradient boosting, histogram gradient boosting, with one or several outputs;
+//   - GaussianNB, KMeans, MiniBatchKMeans.
+//
+// What differs from Python on purpose: a missing text is the missing category
+// the model knows, where MLflow hands on None or NaN by the version of pandas
+// and by the other rows; text that looks like a number is not read as one; and
+// where Python computes in float32 in an order that depends on the machine
+// (norms, clusters, a naive Bayes fitted on float32), float32 is refused.
 package sklearn
 
 import (
