@@ -242,10 +242,10 @@ func logisticRegression(o *object, in input) *model {
 // probabilities: by multi_class and solver until scikit-learn 1.7, since 1.8 by
 // the number of classes alone.
 func (o *object) logisticOneVsRest() func(classes int) bool {
-	multi, solver := "auto", o.text("solver")
-	if o.has("multi_class") {
-		multi = o.choice("multi_class", "auto", "ovr", "multinomial", "deprecated", "warn")
+	if o.minor >= 8 {
+		return func(classes int) bool { return classes <= 2 }
 	}
+	solver, multi := o.text("solver"), o.choice("multi_class", "auto", "ovr", "multinomial", "deprecated", "warn")
 	alone := solver == "liblinear" || solver == "newton-cholesky" && o.minor < 6
 	return func(classes int) bool {
 		switch multi {

@@ -1,5 +1,7 @@
 package sklearn
 
+import "slices"
+
 // forest is the mean of its trees.
 type forest struct {
 	trees []*tree
@@ -57,11 +59,11 @@ func (o *object) forest(in input, m *model, classes []*labels, counts []int) *fo
 func (o *object) member(m *model, classes []*labels, counts []int) *tree {
 	switch o.name {
 	case "sklearn.tree._classes.DecisionTreeClassifier", "sklearn.tree._classes.ExtraTreeClassifier":
-		if _, own := o.treeOutputs(); o.ok() && (classes == nil || !equal(own, counts)) {
+		if _, own := o.treeOutputs(); o.ok() && (classes == nil || !slices.Equal(own, counts)) {
 			o.fail("its outputs are not those of the forest")
 		}
 	case "sklearn.tree._classes.DecisionTreeRegressor", "sklearn.tree._classes.ExtraTreeRegressor":
-		if own := o.regressionOutputs(); o.ok() && (classes != nil || !equal(own, counts)) {
+		if own := o.regressionOutputs(); o.ok() && (classes != nil || !slices.Equal(own, counts)) {
 			o.fail("its outputs are not those of the forest")
 		}
 	default:
@@ -75,18 +77,6 @@ func (o *object) member(m *model, classes []*labels, counts []int) *tree {
 	t := o.tree("tree_", m.check.width, counts)
 	o.done()
 	return t
-}
-
-func equal(a, b []int) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
 }
 
 func (o *object) forestFit() {

@@ -1,6 +1,8 @@
 package sklearn
 
 import (
+	"slices"
+
 	"github.com/slipway-dev/slipway/serving/sklearn/skops"
 )
 
@@ -133,19 +135,10 @@ func (o *object) dtypeName(name string) string {
 		o.wrap(name, err)
 		return ""
 	}
-	if !known(a.DType, "<f8", "<f4", "<i8", "<i4") {
+	if !slices.Contains([]string{"<f8", "<f4", "<i8", "<i4"}, a.DType) {
 		o.fail("%s %q is not known", name, a.DType)
 	}
 	return a.DType
-}
-
-func known(name string, names ...string) bool {
-	for _, n := range names {
-		if n == name {
-			return true
-		}
-	}
-	return false
 }
 
 // statistics reads what each column is filled with. A column without any
