@@ -118,6 +118,7 @@ type crash struct {
 	what   string
 	to     []string
 	prober *prober
+	gate   *gate // before the registries
 	killed bool
 	calls  []string
 }
@@ -139,10 +140,11 @@ func (a tale) begin(t *testing.T, cache, what string) *crash {
 		}
 	}
 	c.promote("1")
+	c.gate = gateOf(t, w)
 	c.to = []string{"--image", w.vars["IMAGES"] + "/iris", "--to", c.target()}
 	c.prober = newProber(w.vars["ADDRESS"])
 	for _, version := range a.before {
-		c.run(exitLive, append([]string{"deploy", "models:/iris/" + version}, c.to...))
+		c.run(well, append([]string{"deploy", "models:/iris/" + version}, c.to...))
 	}
 	if len(a.before) > 0 && a.settle != "" {
 		c.prober.live()
@@ -165,11 +167,25 @@ func (c *crash) state() string {
 }
 
 // run runs slipway in this process and wants one of the exit codes.
-func (c *crash) run(code int, args []string) {
+func (c *crash) run(codes []int, args []string) {
 	c.t.Helper()
-	if got, text := c.slipway(c.t.Context(), nil, args...); got != code && !(code == exitRolledBack && got == exitLive) {
-		c.t.Fatalf("%s: slipway %v: exit code %d, want %d\n%s\ncalls: %v", c.what, args, got, code, text, c.calls)
+	if got, text := c.slipway(c.t.Context(), nil, args...); !slices.Contains(codes, got) {
+		c.t.Fatalf("%s: slipway %v: exit code %d, want one of %v\n%s\ncalls: %v", c.what, args, got, codes, text, c.calls)
 	}
+}
+
+// well are the exit codes of a run that is to go well; over those with which a
+// bad release may end.
+var well = []int{exitLive}
+
+func (a tale) over() []int {
+	switch {
+	case a.server == "":
+		return well
+	case len(a.before) == 0:
+		return []int{exitLive, exitFailed} // removed, or in quarantine
+	}
+	return []int{exitLive, exitRolledBack}
 }
 
 // args are those of the tale's run.
@@ -188,36 +204,46 @@ func (c *crash) args() []string {
 // supervisor is.
 func (c *crash) kill(n int, when side) {
 	c.t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	log := filepath.Join(c.dir, "calls")
-	cmd := exec.Command(self, "-test.run=^TestCrashingSlipway$")
-	for name, value := range c.vars {
-		cmd.Env = append(cmd.Env, name+"="+value)
-	}
-	cmd.Env = append(cmd.Env, crashArgs+"="+strings.Join(c.args(), "\n"), crashPlan+"="+strconv.Itoa(n)+":"+string(when), crashLog+"="+log)
+	cmd, out := c.command(strconv.Itoa(n) + ":" + string(when))
 	if c.tale.victim != "" {
 		cmd.Env = append(cmd.Env, crashVictim+"="+c.state())
 		c.prober.mayLose()
 	}
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &out
-	err = cmd.Run()
-	c.learn(log, n, when)
-	status := cmd.ProcessState.Sys().(syscall.WaitStatus)
-	switch {
-	case c.tale.victim == "" && c.killed != (status.Signaled() && status.Signal() == syscall.SIGKILL):
-		c.t.Fatalf("%s: %v, calls %v\n%s", c.what, err, c.calls, &out)
-	case c.tale.victim != "" && cmd.ProcessState.ExitCode() != exitLive && cmd.ProcessState.ExitCode() != exitRolledBack:
-		c.t.Fatalf("%s: %v, calls %v\n%s", c.what, err, c.calls, &out)
+	err := cmd.Run()
+	c.learn(n)
+	code := cmd.ProcessState.ExitCode()
+	if c.tale.victim == "" && c.killed != signaled(cmd) || c.tale.victim != "" && !slices.Contains(c.tale.over(), code) {
+		c.t.Fatalf("%s: %v, calls %v\n%s", c.what, err, c.calls, out)
 	}
 }
 
+// command is the tale's run with its plan.
+func (c *crash) command(plan string) (*exec.Cmd, *bytes.Buffer) {
+	self, err := os.Executable()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	cmd := exec.Command(self)
+	for name, value := range c.vars {
+		cmd.Env = append(cmd.Env, name+"="+value)
+	}
+	cmd.Env = append(cmd.Env, crashArgs+"="+strings.Join(c.args(), "\n"), crashPlan+"="+plan, crashLog+"="+c.log())
+	out := &bytes.Buffer{}
+	cmd.Stdout, cmd.Stderr = out, out
+	return cmd, out
+}
+
+func (c *crash) log() string { return filepath.Join(c.dir, "calls") }
+
+// signaled reports whether the process ended by SIGKILL.
+func signaled(cmd *exec.Cmd) bool {
+	status := cmd.ProcessState.Sys().(syscall.WaitStatus)
+	return status.Signaled() && status.Signal() == syscall.SIGKILL
+}
+
 // learn reads what the run called, and whether it came as far as n.
-func (c *crash) learn(log string, n int, when side) {
-	data, err := os.ReadFile(log)
+func (c *crash) learn(n int) {
+	data, err := os.ReadFile(c.log())
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -240,9 +266,6 @@ func (c *crash) learn(log string, n int, when side) {
 			c.what += ", " + call
 		}
 	}
-	if os.Remove(log) != nil {
-		c.t.Error("the log of calls stays")
-	}
 }
 
 // next is the run after the crash.
@@ -252,7 +275,7 @@ func (c *crash) next(recover bool) {
 	if recover || args[0] != "deploy" {
 		args = []string{"recover", c.target()}
 	}
-	c.run(exitRolledBack, args)
+	c.run(c.tale.over(), args)
 }
 
 // settle asks for the same again.
@@ -261,7 +284,7 @@ func (c *crash) settle() {
 	if c.tale.name == "rollback" && c.served() == "1" {
 		return
 	}
-	c.run(exitRolledBack, c.args())
+	c.run(c.tale.over(), c.args())
 }
 
 func (c *crash) ports() *ports {
@@ -378,9 +401,9 @@ func (c *crash) processes(want map[string]int) {
 var known = regexp.MustCompile(`^(` + strings.Join([]string{
 	`journal/(record\.json|fence\.json|lock|guard)`,
 	`desired\.json`, `control\.sock`, `supervisor\.(lock|log|out)`,
-	`images/[0-9a-f]{64}(\.[a-z]+)?/.*`, `images/[0-9a-f]{64}(\.[a-z]+)?`,
+	`images/[0-9a-f]{64}/.*`,
+	`images/\.old-[0-9a-f]{64}/.*`, // of a supervisor that was killed: cleared away after the next release
 	`replicas/[a-z]+-\d+-[a-z0-9]{4}-\d/(addr|log|process\.json|termination-log)`,
-	`testscript-main\d+/bin/slipway`, // of this test binary itself, which is killed as slipway
 }, "|") + `)$`)
 
 // litter wants no file of the target that nobody knows, and no temporary ones.
@@ -396,7 +419,7 @@ func (c *crash) litter() {
 				return err
 			}
 			name, err := filepath.Rel(dir, path)
-			if !known.MatchString(name) {
+			if dir != c.state() || !known.MatchString(name) {
 				unknown = append(unknown, name)
 			}
 			return err
@@ -414,7 +437,7 @@ func (c *crash) litter() {
 func (c *crash) end() {
 	c.t.Helper()
 	c.prober.close()
-	c.run(exitLive, []string{"stop", c.target()})
+	c.run(well, []string{"stop", c.target()})
 	c.processes(map[string]int{"supervise": 0, "--model": 0})
 }
 

@@ -116,7 +116,7 @@ type watch struct {
 	at     int  // strike at this side effect, from 1; 0: never
 	when   side // before or after it
 	strike func()
-	log    func(line string)
+	log    func(call string)
 
 	mu    sync.Mutex
 	count int
@@ -156,24 +156,20 @@ const (
 	crashLog    = "SLIPWAY_TEST_CRASH_LOG"    // the file that the calls are appended to
 )
 
-// TestCrashingSlipway is no test but slipway itself, with its ports watched,
-// when the crash test starts this binary again for it.
-func TestCrashingSlipway(t *testing.T) {
-	args, ok := os.LookupEnv(crashArgs)
-	if !ok {
-		return
-	}
+// crashing is slipway with its ports watched, which kills itself or its
+// supervisor as planned. The test binary is it when its environment says so.
+func crashing(args []string) {
 	log, err := os.OpenFile(os.Getenv(crashLog), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
-	w := &watch{strike: strike, log: func(line string) { fmt.Fprintln(log, line) }}
+	w := &watch{strike: strike, log: func(call string) { fmt.Fprintln(log, call) }}
 	at, when, _ := strings.Cut(os.Getenv(crashPlan), ":")
 	if w.at, err = strconv.Atoi(at); err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
 	w.when = side(when)
-	os.Exit(w.run(strings.Split(args, "\n")))
+	os.Exit(w.run(args))
 }
 
 func (w *watch) run(args []string) int {

@@ -27,6 +27,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "supervise" {
 		main()
 	}
+	if args, ok := os.LookupEnv(crashArgs); ok {
+		crashing(strings.Split(args, "\n"))
+	}
 	testscript.Main(m, map[string]func(){"slipway": main})
 }
 
