@@ -41,13 +41,18 @@ $(embedded)/modelserver-linux-%.zst: $(sources)
 .PHONY: test
 test: tools ## everything: units, then the whole against real MLflow, image registry and scikit-learn
 	@rm -rf $(logs) && mkdir -p $(logs)
-	@$(MAKE) --no-print-directory unit e2e
+	@$(MAKE) --no-print-directory race e2e
 	@echo "slowest tests:"; cat $(logs)/*.json | $(gotestsum) tool slowest --threshold 100ms 2>/dev/null | sort -k3 | tail -10 || true
 
 .PHONY: unit
-unit: ## tests that need nothing but Go: under a minute
+unit: ## tests that need nothing but Go, for every save
 	@mkdir -p $(logs)
-	@CGO_ENABLED=1 $(gotestsum) --format pkgname-and-test-fails --jsonfile $(logs)/unit.json -- -race -shuffle=on -timeout 10m ./...
+	@$(gotestsum) --format pkgname-and-test-fails --jsonfile $(logs)/unit.json -- -shuffle=on -timeout 10m ./...
+
+.PHONY: race
+race: tools ## the same under the race detector
+	@mkdir -p $(logs)
+	@CGO_ENABLED=1 $(gotestsum) --format pkgname-and-test-fails --jsonfile $(logs)/race.json -- -race -shuffle=on -timeout 30m ./...
 
 .PHONY: e2e
 e2e: tools ## tests against the real things (installed into a cache on first use)
