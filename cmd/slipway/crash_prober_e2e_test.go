@@ -45,7 +45,7 @@ func (p *prober) run() {
 	kept := &http.Client{Transport: &http.Transport{}, Timeout: 20 * time.Second}
 	fresh := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 20 * time.Second}
 	defer kept.CloseIdleConnections()
-	tick := time.NewTicker(4 * time.Millisecond)
+	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		for _, client := range []*http.Client{kept, fresh} {
