@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/slipway-dev/slipway"
+	"github.com/slipway-dev/slipway/e2e"
 	"github.com/slipway-dev/slipway/local"
 	"github.com/slipway-dev/slipway/slipwaytest"
 )
@@ -170,12 +171,11 @@ func (b *bench) mortal(t *testing.T, holder string) func() {
 // freeAddr returns an address nobody listens on now.
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	address, err := e2e.Address()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return address
 }
 
 func eventually(t *testing.T, what string, ok func() bool) {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"io"
 	"log"
-	"net"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -17,6 +16,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/slipway-dev/slipway/e2e"
 	"github.com/slipway-dev/slipway/mlflow"
 	"github.com/slipway-dev/slipway/mlflow/mlflowtest"
 )
@@ -101,12 +101,11 @@ func (w *world) stopTargets() {
 func freeAddresses(n int) ([]string, error) {
 	var addresses []string
 	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		address, err := e2e.Address()
 		if err != nil {
 			return nil, err
 		}
-		defer l.Close() // only once all are known, so that they differ
-		addresses = append(addresses, l.Addr().String())
+		addresses = append(addresses, address)
 	}
 	return addresses, nil
 }
