@@ -14,7 +14,7 @@ import (
 // TestAgainstTheLibraries lets the real libraries fit all models of
 // testdata/make_models.py, and compares every answer. The versions between
 // these have a part of the models in testdata.
-func TestAgainstTheLibraries(t *testing.T) {
+func TestE2EAgainstTheLibraries(t *testing.T) {
 	t.Parallel()
 	script, err := filepath.Abs("testdata/make_models.py")
 	if err != nil {
