@@ -126,13 +126,25 @@ func (j *journey) prepare(ctx context.Context, version slipway.ModelVersion) (sl
 			return j.release, err
 		}
 	}
-	for _, step := range []func(context.Context) error{j.keepReplicas, j.validate, j.build, j.push} {
+	for _, step := range []func(context.Context) error{j.keepReplicas, j.checkSecrets, j.validate, j.build, j.push} {
 		if err := step(ctx); err != nil {
 			return j.release, err
 		}
 	}
 	j.count(ctx)
 	return j.release, nil
+}
+
+// checkSecrets finds out before anything is built what the target would only
+// say at the end. In steps only the rollout needs the values.
+func (j *journey) checkSecrets(context.Context) error {
+	for _, name := range j.release.SecretEnv {
+		if j.getenv(name) == "" {
+			return slipway.Errorf(slipway.Invalid, "deploying "+j.release.Model.String(), "the secret %s has no value", name).
+				WithHint("set the environment variable %s", name)
+		}
+	}
+	return nil
 }
 
 // restart begins a new release of a newer version.

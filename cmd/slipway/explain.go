@@ -105,7 +105,7 @@ func explain(r slipway.Release, record slipway.Record) explanation {
 	if record.Live != nil {
 		e.Serving = record.Live.Model.String()
 	}
-	e.Why = orElse(strings.TrimPrefix(failureText(r.Failure), ": "), whyWithoutFailure(r))
+	e.Why = orElse(strings.TrimPrefix(failureText(r.Failure), ": "), whyWithoutFailure(r, record))
 	if r.Failure != nil && !strings.HasPrefix(r.Failure.Problem.Hint, "slipway explain") {
 		e.Fix = r.Failure.Problem.Hint
 	}
@@ -113,12 +113,18 @@ func explain(r slipway.Release, record slipway.Record) explanation {
 	return e
 }
 
-func whyWithoutFailure(r slipway.Release) string {
+func whyWithoutFailure(r slipway.Release, record slipway.Record) string {
 	switch r.Phase {
 	case slipway.Verified:
 		return "it did not fail: it was verified and became live"
 	case slipway.Undone:
-		return "it was live until it was rolled back by hand"
+		why := "it was live until it was rolled back by hand"
+		for _, by := range record.History {
+			if by.Undoes == r.ID {
+				why += ": " + by.Reason
+			}
+		}
+		return why
 	case slipway.Overtaken:
 		return "a newer promotion took the target"
 	}

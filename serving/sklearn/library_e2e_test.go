@@ -11,7 +11,7 @@ import (
 	"github.com/slipway-dev/slipway/e2e"
 )
 
-// TestAgainstTheLibraries lets the real libraries fit all models of
+// TestE2EAgainstTheLibraries lets the real libraries fit all models of
 // testdata/make_models.py, and compares every answer. The versions between
 // these have a part of the models in testdata.
 func TestE2EAgainstTheLibraries(t *testing.T) {
