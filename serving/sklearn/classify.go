@@ -175,18 +175,22 @@ func spread(out []float64, rows int, low, high func(float64) float64) {
 
 // oneVsRest makes probabilities of decisions, each class by itself, scaled to
 // sum 1 (LinearClassifierMixin._predict_proba_lr).
-func oneVsRest(l *linear) evalFunc {
+func oneVsRest(l *linear) evalFunc { return scaledToOne(l, expit) }
+
+// scaledToOne squashes the decision of each class to a probability and scales
+// these to sum 1; all alike where all are 0.
+func scaledToOne(l *linear, squash func(float64) float64) evalFunc {
 	return func(s *scratch, x matrix, out []float64) {
 		l.eval(s, x, out)
 		if l.rows == 1 {
-			spread(out, x.rows, func(v float64) float64 { return 1 - expit(v) }, expit)
+			spread(out, x.rows, func(v float64) float64 { return 1 - squash(v) }, squash)
 			return
 		}
 		for i := range x.rows {
 			row := out[i*l.rows : (i+1)*l.rows]
 			var sum float64
 			for k, v := range row {
-				row[k] = expit(v)
+				row[k] = squash(v)
 				sum += row[k]
 			}
 			for k := range row {
@@ -316,27 +320,5 @@ func sgdClassifier(o *object, in input) *model {
 // modifiedHuber makes probabilities of decisions clipped to [-1, 1]
 // (SGDClassifier.predict_proba, after Zadrozny and Elkan 2002).
 func modifiedHuber(l *linear) evalFunc {
-	clipped := func(v float64) float64 { return (min(max(v, -1), 1) + 1) / 2 }
-	return func(s *scratch, x matrix, out []float64) {
-		l.eval(s, x, out)
-		if l.rows == 1 {
-			spread(out, x.rows, func(v float64) float64 { return 1 - clipped(v) }, clipped)
-			return
-		}
-		for i := range x.rows {
-			row := out[i*l.rows : (i+1)*l.rows]
-			var sum float64
-			for k, v := range row {
-				row[k] = clipped(v)
-				sum += row[k]
-			}
-			for k := range row {
-				if sum == 0 {
-					row[k] = 1 / float64(l.rows)
-				} else {
-					row[k] /= sum
-				}
-			}
-		}
-	}
+	return scaledToOne(l, func(v float64) float64 { return (min(max(v, -1), 1) + 1) / 2 })
 }
