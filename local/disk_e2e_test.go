@@ -14,13 +14,14 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/slipway-dev/slipway"
+	"github.com/slipway-dev/slipway/e2e"
 )
 
 // A disk that is really full: nothing that was there is lost, the errors say
 // what to do, and with space again all goes on.
 func TestE2EAFullDisk(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("not run: mounting a small file system needs root")
+		e2e.NotRun(t, "mounting a small file system needs root")
 	}
 	b := newBench(t)
 	if err := os.MkdirAll(b.path(), 0o700); err != nil {

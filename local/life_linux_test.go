@@ -308,6 +308,20 @@ func TestTheImageOfAFailedReleaseIsNotKept(t *testing.T) {
 	b.wantAnswer(t, "1")
 }
 
+// A supervisor that was killed while it cleared an image away leaves a rest.
+func TestTheNextSupervisorClearsWhatWasSetAside(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	rest := b.path("images", ".old-"+strings.Repeat("0", 64))
+	if err := os.MkdirAll(filepath.Join(rest, "model"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	b.deploy(t, 1, release(1))
+	if _, err := os.Stat(rest); !os.IsNotExist(err) {
+		t.Errorf("%s is still there (%v)", rest, err)
+	}
+}
+
 // Names come from a model registry: they stay names.
 func TestNamesStayInTheFolder(t *testing.T) {
 	t.Parallel()

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -178,7 +179,18 @@ func (s *supervisor) clearOrphans() error {
 			return fileError(op, dir, err)
 		}
 	}
-	return nil
+	return s.clearAside()
+}
+
+// clearAside removes the images that a supervisor had set aside when it died.
+func (s *supervisor) clearAside() error {
+	entries, err := os.ReadDir(s.dir.path("images"))
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), asidePrefix) {
+			err = errors.Join(err, os.RemoveAll(s.dir.path("images", e.Name())))
+		}
+	}
+	return err
 }
 
 func endOrphan(path string) error {

@@ -401,7 +401,7 @@ var known = regexp.MustCompile(`^(` + strings.Join([]string{
 	`journal/(record\.json|fence\.json|lock|guard)`,
 	`desired\.json`, `control\.sock`, `supervisor\.(lock|log|out)`,
 	`images/[0-9a-f]{64}/.*`,
-	`images/\.old-[0-9a-f]{64}/.*`, // of a supervisor that was killed: cleared away after the next release
+	`images/\.old-[0-9a-f]{64}/.*`, // on its way out, or cleared away when the supervisor starts next
 	`replicas/[a-z]+-\d+-[a-z0-9]{4}-\d/(addr|log|process\.json|termination-log)`,
 }, "|") + `)$`)
 

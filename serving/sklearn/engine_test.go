@@ -91,7 +91,7 @@ func TestCheckRefusesWhatIsNoSkops(t *testing.T) {
 		"pickle":      {"serialization_format: cloudpickle", "model.pkl", "loading that would run code"},
 		"old pickle":  {"sklearn_version: 0.24.2", "model.pkl", "a pickle"},
 		"outside":     {"serialization_format: skops", "../../model.skops", "is not in its directory"},
-		"missing":     {"serialization_format: skops", "model.skops", "it cannot be opened"},
+		"missing":     {"serialization_format: skops", "model.skops", "lacks"},
 		"a directory": {"serialization_format: skops", "folder.skops", "it is not a regular file"},
 	} {
 		dir := t.TempDir()

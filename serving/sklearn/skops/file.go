@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/slipway-dev/slipway"
 )
@@ -38,6 +40,10 @@ type File struct {
 // not well formed, Exhausted when it is beyond a limit.
 func Open(path string) (*File, error) {
 	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, slipway.Errorf(slipway.Invalid, op, "the model directory lacks %s", filepath.Base(path)).
+			WithHint("save and register the model again: its files are not complete")
+	}
 	if err != nil {
 		return nil, slipway.Errorf(slipway.Invalid, op, "it cannot be opened: %v", err)
 	}
