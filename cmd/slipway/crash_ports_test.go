@@ -94,6 +94,10 @@ func (m watchedModels) Download(ctx context.Context, v mlflow.Version, dir strin
 	return told(m.watch, "models.Download", func() ([]mlmodel.File, error) { return m.modelRegistry.Download(ctx, v, dir, progress) })
 }
 
+func (m watchedModels) SearchVersions(ctx context.Context, filter string) ([]mlflow.Version, error) {
+	return told(m.watch, "models.SearchVersions", func() ([]mlflow.Version, error) { return m.modelRegistry.SearchVersions(ctx, filter) })
+}
+
 func (m watchedModels) SetTag(ctx context.Context, name slipway.ModelName, version slipway.Version, key, value string) error {
 	return toldOf(m.watch, "models.SetTag", func() error { return m.modelRegistry.SetTag(ctx, name, version, key, value) })
 }

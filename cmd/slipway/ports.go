@@ -38,6 +38,7 @@ type modelRegistry interface {
 	AwaitReady(context.Context, mlflow.Version, time.Duration) (mlflow.Version, error)
 	Download(ctx context.Context, v mlflow.Version, dir string, progress func(done, total int64)) ([]mlmodel.File, error)
 	SetTag(ctx context.Context, name slipway.ModelName, version slipway.Version, key, value string) error
+	SearchVersions(ctx context.Context, filter string) ([]mlflow.Version, error)
 	SetAlias(ctx context.Context, name slipway.ModelName, alias string, version slipway.Version) error
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/slipway-dev/slipway"
+	"github.com/slipway-dev/slipway/mlflow"
 	"github.com/slipway-dev/slipway/rollout"
 )
 
@@ -61,6 +62,7 @@ func (j *journey) recordEnd(ctx context.Context, r slipway.Release, kind rollout
 	switch kind {
 	case rollout.Live:
 		j.retire(ctx, r) // first: from the last tag of what is live, correct sees that all was told
+		j.sweep(ctx, r)
 		j.tag(ctx, r, "live", "")
 	case rollout.Failed, rollout.RolledBack, rollout.Removed, rollout.NeedsPerson, rollout.Superseded:
 		j.tag(ctx, r, string(kind), orElse(failureReason(r), message))
@@ -124,6 +126,25 @@ func (j *journey) retire(ctx context.Context, r slipway.Release) {
 	replaced := *before
 	replaced.Target = r.Target // the history keeps less of it
 	j.tag(ctx, replaced, status, r.Model.String()+" serves instead: "+r.Reason)
+}
+
+// sweep marks versions that still are called live on the target, although the
+// release serves: the run that should have told so had died.
+func (j *journey) sweep(ctx context.Context, r slipway.Release) {
+	registry, err := j.models()
+	var called []mlflow.Version
+	if err == nil {
+		called, err = registry.SearchVersions(ctx, mlflow.NameFilter(r.Model.Name)+" and tags.`"+tagStatus+"` = 'live'")
+	}
+	if err != nil {
+		j.story.warn("record", "what else is called live in the model registry is not known: %v", err)
+	}
+	for _, v := range called {
+		if v.Tags[tagTarget] == r.Target && v.Version != r.Model.Version {
+			stale := slipway.Release{ID: slipway.ReleaseID(v.Tags[tagRelease]), Model: v.ModelVersion, Target: r.Target}
+			j.tag(ctx, stale, "replaced", r.Model.String()+" serves instead")
+		}
+	}
 }
 
 func (j *journey) tag(ctx context.Context, r slipway.Release, status, reason string) {

@@ -170,6 +170,27 @@ func TestSecretsAreNotRecorded(t *testing.T) {
 	}
 }
 
+// A run that died before it told the model registry what it replaced leaves a
+// version called live; the next release on the target says what is so.
+func TestOneVersionIsCalledLive(t *testing.T) {
+	t.Parallel()
+	w := threeVersions(t)
+	for key, value := range map[string]string{tagStatus: "live", tagTarget: "local://" + w.vars["ADDRESS"]} {
+		if err := w.client.SetTag(t.Context(), "iris", "1", key, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.promote(t, "2")
+	if code, text := w.slipway(t.Context(), nil, w.deploy("champion")...); code != exitLive {
+		t.Fatalf("exit code %d\n%s", code, text)
+	}
+	for version, want := range map[slipway.Version]string{"1": "replaced", "2": "live"} {
+		if got := w.tag(t, version, tagStatus); got != want {
+			t.Errorf("status of iris %s: %q, want %q", version, got, want)
+		}
+	}
+}
+
 // outOfReach is an image registry that nobody can reach.
 type outOfReach struct{ imageRegistry }
 
