@@ -42,7 +42,7 @@ $(embedded)/modelserver-linux-%.zst: $(sources)
 test: tools ## everything: units, then the whole against real MLflow, image registry and scikit-learn
 	@rm -rf $(logs) && mkdir -p $(logs)
 	@$(MAKE) --no-print-directory race e2e
-	@echo "slowest tests:"; cat $(logs)/*.json | $(gotestsum) tool slowest --threshold 100ms 2>/dev/null | sort -k3 | tail -10 || true
+	@echo "slowest tests:"; cat $(logs)/*.json | $(gotestsum) tool slowest --threshold 100ms 2>/dev/null | head -10 || true
 
 .PHONY: unit
 unit: ## tests that need nothing but Go, for every save
@@ -57,7 +57,7 @@ race: tools ## the same under the race detector
 .PHONY: e2e
 e2e: tools ## tests against the real things (installed into a cache on first use)
 	@mkdir -p $(logs)
-	@$(gotestsum) --format pkgname-and-test-fails --jsonfile $(logs)/e2e.json -- -tags e2e -shuffle=on -timeout 60m -p 1 -run E2E ./...
+	@$(gotestsum) --format pkgname-and-test-fails --jsonfile $(logs)/e2e.json -- -tags e2e -shuffle=on -timeout 60m -p 2 -run E2E ./...
 
 .PHONY: bench
 bench: tools build ## ratios against what users would pick instead, measured in one run
