@@ -46,7 +46,7 @@ func TestDownloadInAnotherProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = m.Download(t.Context(), v, dir, nil)
-	fmt.Printf("DOWNLOAD code=%s error=%v\n", slipway.CodeOf(err), err)
+	fmt.Fprintf(os.Stdout, "DOWNLOAD code=%s error=%v\n", slipway.CodeOf(err), err)
 }
 
 // other starts that process.

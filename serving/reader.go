@@ -72,17 +72,15 @@ func (r *reader) next() byte {
 }
 
 // open enters an array or object.
-func (r *reader) open(bracket byte, what string) bool {
+func (r *reader) open(bracket byte, what string) {
 	if r.next() != bracket {
 		r.syntax(what)
-		return false
+		return
 	}
 	r.pos++
 	if r.depth++; r.depth > maxNesting {
 		r.fail(malformed("Invalid input. The JSON is nested deeper than %d levels.", maxNesting))
-		return false
 	}
-	return true
 }
 
 // more reports whether an element follows, n of which were read, and passes

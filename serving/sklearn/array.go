@@ -163,8 +163,3 @@ func asFloat(v any) float64 {
 	}
 	return math.NaN()
 }
-
-func isNaN(v any) bool {
-	f, ok := v.(float64)
-	return ok && f != f
-}

@@ -69,7 +69,7 @@ func (o *object) stage(columns int) *tree {
 	if outputs := o.int("n_outputs_"); o.ok() && outputs != 1 {
 		o.fail("it has %d outputs", outputs)
 	}
-	t := o.tree("tree_", columns, []int{1})
+	t := o.tree(columns, []int{1})
 	o.done()
 	return t
 }

@@ -38,7 +38,7 @@ func (b *branches) transform(s *scratch, f *frame) (frame, error) {
 		}
 		out.cols = append(out.cols, part.cols...)
 	}
-	return out, b.stack(s, &out)
+	return out, b.stack(&out)
 }
 
 // arrange puts the columns of a request into the order of the fit: by name
@@ -129,7 +129,7 @@ func round(v float64, d dtype) float64 {
 
 // stack gives the columns the one type numpy's hstack would, unless they stay
 // columns of a DataFrame. Text makes an array of objects, which keep theirs.
-func (b *branches) stack(s *scratch, f *frame) error {
+func (b *branches) stack(f *frame) error {
 	same, text := true, false
 	for j := range f.cols {
 		same = same && f.cols[j].dtype == f.cols[0].dtype

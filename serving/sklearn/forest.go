@@ -74,7 +74,7 @@ func (o *object) member(m *model, classes []*labels, counts []int) *tree {
 		o.fail("it takes %d columns, the forest %d", width, m.check.width)
 	}
 	o.ignore("the forest names the columns", "feature_names_in_")
-	t := o.tree("tree_", m.check.width, counts)
+	t := o.tree(m.check.width, counts)
 	o.done()
 	return t
 }

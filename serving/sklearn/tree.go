@@ -50,8 +50,8 @@ func (t *tree) at(row []float64) []float64 {
 
 // tree reads a Tree object for inputs of the columns. classes are the numbers
 // of classes by output, 1 of a regressor; their values stand side by side.
-func (o *object) tree(name string, columns int, classes []int) *tree {
-	return o.treeOf(name, o.node(name), columns, classes)
+func (o *object) tree(columns int, classes []int) *tree {
+	return o.treeOf("tree_", o.node("tree_"), columns, classes)
 }
 
 func (o *object) treeOf(name string, n *skops.Node, columns int, classes []int) *tree {
@@ -292,7 +292,7 @@ func treeClassifier(o *object, in input) *model {
 	if !o.ok() {
 		return m
 	}
-	t := o.tree("tree_", m.check.width, counts)
+	t := o.tree(m.check.width, counts)
 	raw := *t
 	if o.minor == 3 && o.ok() {
 		t.values = append([]float64(nil), t.values...)
@@ -347,7 +347,7 @@ func treeRegressor(o *object, in input) *model {
 	o.treeFit()
 	m := &model{check: o.inputs(in), single: true, finite: o.takesNaN(in, o.isExtra())}
 	counts := o.regressionOutputs()
-	t := o.tree("tree_", m.check.width, counts)
+	t := o.tree(m.check.width, counts)
 	m.methods = regressorMethods(len(counts), single(t))
 	return m
 }
