@@ -162,6 +162,15 @@ func (t *Target) forget() error {
 	if err != nil || s.Desired == nil && s.Serving == nil {
 		return err
 	}
+	held, err := tryFlock(t.dir.path("supervisor.lock"))
+	if errors.Is(err, errHeld) {
+		return slipway.Errorf(slipway.Unavailable, "stopping "+t.cfg.Ref.String(), "its supervisor is being started").
+			WithHint("slipway stop %s", t.cfg.Ref)
+	}
+	if err != nil {
+		return fileError("stopping "+t.cfg.Ref.String(), t.dir.path("supervisor.lock"), err)
+	}
+	defer held.Close()
 	s.Desired, s.Serving = nil, nil
 	return t.dir.writeState(s)
 }

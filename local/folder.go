@@ -123,9 +123,10 @@ func readFile(path string, limit int64) ([]byte, error) {
 }
 
 // writeFile replaces a file so that it is either the old or the new one,
-// whatever dies meanwhile.
+// whatever dies meanwhile. Callers hold the lock that guards the file, so the
+// new one has one name: what a writer that died left, the next one takes.
 func writeFile(path string, data []byte) (err error) {
-	temp, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	temp, err := os.OpenFile(filepath.Join(filepath.Dir(path), ".new-"+filepath.Base(path)), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}

@@ -322,6 +322,23 @@ func TestTheNextSupervisorClearsWhatWasSetAside(t *testing.T) {
 	}
 }
 
+// A writer that was killed leaves its new file; the next write takes its place.
+func TestNothingIsLeftOfAWriteThatDied(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	if err := os.MkdirAll(b.path(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(b.path(".new-desired.json"), []byte("half a fi"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.deploy(t, 1, release(1))
+	if rest, err := filepath.Glob(b.path(".new-*")); err != nil || len(rest) > 0 {
+		t.Errorf("%v (%v)", rest, err)
+	}
+	b.wantAnswer(t, "1")
+}
+
 // Names come from a model registry: they stay names.
 func TestNamesStayInTheFolder(t *testing.T) {
 	t.Parallel()
