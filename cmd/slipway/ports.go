@@ -99,8 +99,7 @@ func (p *program) openMLflow(s settings, home string) (modelRegistry, error) {
 
 // wireTarget adds the target, which pulls from the image registry in w.
 func (p *program) wireTarget(w *ports, s settings) error {
-	asking := goldenVerifier{images: w.images, ask: verify.Replicas}
-	w.verifier = asking
+	w.verifier = verify.Verifier{Golden: goldens{images: w.images}.find}
 	if s.to.Scheme == "" {
 		return nil
 	}
@@ -116,8 +115,7 @@ func (p *program) wireTarget(w *ports, s settings) error {
 		return usageError{err}
 	}
 	w.target, w.local, w.journal = target, target, target.Journal()
-	asking.copies, asking.front = target, target.Front()
-	w.verifier = asking
+	w.verifier = verify.Verifier{Config: verify.Config{Front: target.Front()}, Golden: goldens{w.images, target}.find}
 	return nil
 }
 
@@ -151,26 +149,13 @@ func (p *program) localTargets() []string {
 	return targets
 }
 
-// goldenVerifier asks replicas for the golden predictions of the release's
-// image, which it reads from the image registry: no other step need have left
-// them here. Where that is out of reach, which must not keep a target from
-// going back, the target's own copy of the image does.
-type goldenVerifier struct {
+// goldens finds the golden predictions of a release's image in the image
+// registry: no other step need have left them here. Where that is out of
+// reach, which must not keep a target from going back, the target's own copy
+// of the image does.
+type goldens struct {
 	images imageRegistry
 	copies localTarget // nil without a target on this machine
-	front  string      // where clients ask; empty: not known
-	ask    func(context.Context, verify.Config, slipway.Observation, slipway.Release, mlmodel.Golden) slipway.Verdict
-}
-
-// Verify is what the driver of a release asks for.
-func (v goldenVerifier) Verify(ctx context.Context, o slipway.Observation, r slipway.Release) slipway.Verdict {
-	golden, err := v.golden(ctx, r)
-	if err != nil {
-		head, reason := what(err)
-		return slipway.Verdict{At: time.Now(), Problem: &slipway.Problem{Kind: "golden-unreadable", Message: head, Evidence: reason,
-			Hint: slipway.HintOf(err), Heals: slipway.Retryable(err)}}
-	}
-	return v.ask(ctx, verify.Config{Front: v.front}, o, r, golden)
 }
 
 const (
@@ -179,11 +164,11 @@ const (
 	goldenWait  = 5 * time.Second // for the image registry, where there is a copy
 )
 
-func (v goldenVerifier) golden(ctx context.Context, r slipway.Release) (mlmodel.Golden, error) {
+func (g goldens) find(ctx context.Context, r slipway.Release) (mlmodel.Golden, error) {
 	var data []byte
 	missing := error(slipway.Errorf(slipway.NotFound, "reading the golden predictions", "no copy of the image is here"))
-	if v.copies != nil {
-		data, missing = v.copies.File(r.Image.Digest, goldenPath, goldenLimit)
+	if g.copies != nil {
+		data, missing = g.copies.File(r.Image.Digest, goldenPath, goldenLimit)
 	}
 	asking := ctx
 	if missing == nil {
@@ -191,7 +176,7 @@ func (v goldenVerifier) golden(ctx context.Context, r slipway.Release) (mlmodel.
 		asking, cancel = context.WithTimeout(ctx, goldenWait)
 		defer cancel()
 	}
-	pulled, err := v.images.File(asking, r.Image, strings.TrimPrefix(goldenPath, "/"), goldenLimit)
+	pulled, err := g.images.File(asking, r.Image, strings.TrimPrefix(goldenPath, "/"), goldenLimit)
 	switch {
 	case err == nil:
 		data = pulled

@@ -122,12 +122,17 @@ func (s *state) placeContained(v *version, modelID, scheme string) error {
 		"and the local path has to be contained within the artifact directory of the run specified by the %s.", v.source, by, by)
 }
 
-func (s *Server) getVersion(p params) (any, error) {
+// versionOf finds the version that a request names.
+func (s *Server) versionOf(p params) (*model, *version, error) {
 	in, err := p.texts("name", "version")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	m, v, err := s.state.version(in[0], in[1])
+	return s.state.version(in[0], in[1])
+}
+
+func (s *Server) getVersion(p params) (any, error) {
+	m, v, err := s.versionOf(p)
 	if err != nil {
 		return nil, err
 	}
@@ -135,11 +140,7 @@ func (s *Server) getVersion(p params) (any, error) {
 }
 
 func (s *Server) downloadURI(p params) (any, error) {
-	in, err := p.texts("name", "version")
-	if err != nil {
-		return nil, err
-	}
-	_, v, err := s.state.version(in[0], in[1])
+	_, v, err := s.versionOf(p)
 	if err != nil {
 		return nil, err
 	}
@@ -149,11 +150,7 @@ func (s *Server) downloadURI(p params) (any, error) {
 }
 
 func (s *Server) updateVersion(p params) (any, error) {
-	in, err := p.texts("name", "version")
-	if err != nil {
-		return nil, err
-	}
-	m, v, err := s.state.version(in[0], in[1])
+	m, v, err := s.versionOf(p)
 	if err != nil {
 		return nil, err
 	}
@@ -165,11 +162,7 @@ func (s *Server) updateVersion(p params) (any, error) {
 }
 
 func (s *Server) deleteVersion(p params) (any, error) {
-	in, err := p.texts("name", "version")
-	if err != nil {
-		return nil, err
-	}
-	m, v, err := s.state.version(in[0], in[1])
+	m, v, err := s.versionOf(p)
 	if err != nil {
 		return nil, err
 	}
