@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -422,4 +423,54 @@ func sessionOf(pid int) (int, error) {
 		return 0, errno
 	}
 	return int(sid), nil
+}
+
+// busyImages leaves the model server open for writing for a while after it was
+// unpacked, as a child does that was forked meanwhile.
+type busyImages struct {
+	images
+	self  string
+	until <-chan struct{}
+	open  chan<- error
+}
+
+func (m busyImages) Unpack(ctx context.Context, image slipway.Image, platform, dir string) error {
+	if err := m.images.Unpack(ctx, image, platform, dir); err != nil {
+		return err
+	}
+	server := filepath.Join(dir, "slipway", "modelserver")
+	data, err := os.ReadFile(m.self)
+	if err == nil {
+		err = errors.Join(os.Remove(server), os.WriteFile(server, data, 0o700))
+	}
+	file, openErr := os.OpenFile(server, os.O_WRONLY, 0)
+	go func() {
+		<-m.until
+		m.open <- file.Close()
+	}()
+	return errors.Join(err, openErr)
+}
+
+func TestAModelServerThatIsStillOpenForWritingIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	until, closed := make(chan struct{}), make(chan error, 1)
+	b := newBench(t, func(c *local.Config) {
+		c.Images = busyImages{images: catalog(), self: self, until: until, open: closed}
+	})
+	b.apply(t, 1, release(1))
+	starting := b.await(t, func(o slipway.Observation) bool { return len(o.Replicas) > 0 })
+	for _, r := range starting.Replicas {
+		if r.Problem != nil {
+			t.Errorf("replica %s: %s", r.Name, r.Problem.Message)
+		}
+	}
+	close(until)
+	if err := <-closed; err != nil {
+		t.Fatal(err)
+	}
+	b.await(t, func(o slipway.Observation) bool { return o.Settled(release(1).Image.Digest) })
 }

@@ -42,6 +42,24 @@ func (l launcher) start(cmd *exec.Cmd) (err error) {
 	return err
 }
 
+// busyLimit bounds how long a program that is still open for writing is waited
+// for.
+const busyLimit = 10 * time.Second
+
+// startFree starts a program that was written a moment ago. Whoever wrote it
+// may have forked while the file was open: until that child executes, it holds
+// a copy of the descriptor, and the system refuses to run the file (ETXTBSY,
+// https://go.dev/issue/22315). That ends by itself.
+func (l launcher) startFree(command func() *exec.Cmd) (*exec.Cmd, error) {
+	for deadline := time.Now().Add(busyLimit); ; time.Sleep(5 * time.Millisecond) {
+		cmd := command()
+		err := l.start(cmd)
+		if err == nil || !errors.Is(err, syscall.ETXTBSY) || time.Now().After(deadline) {
+			return cmd, err
+		}
+	}
+}
+
 // process is a running model server.
 type process struct {
 	cmd  *exec.Cmd
@@ -56,13 +74,16 @@ func (l launcher) launch(path string, args, env []string, logPath string) (*proc
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(path, args...)
-	cmd.Env = env
-	cmd.Dir = filepath.Dir(logPath)
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.WaitDelay = time.Second
-	cmd.SysProcAttr = endsWithParent()
-	if err := l.start(cmd); err != nil {
+	cmd, err := l.startFree(func() *exec.Cmd {
+		cmd := exec.Command(path, args...)
+		cmd.Env = env
+		cmd.Dir = filepath.Dir(logPath)
+		cmd.Stdout, cmd.Stderr = log, log
+		cmd.WaitDelay = time.Second
+		cmd.SysProcAttr = endsWithParent()
+		return cmd
+	})
+	if err != nil {
 		return nil, errors.Join(err, log.Close())
 	}
 	p := &process{cmd: cmd, log: log, done: make(chan struct{})}
