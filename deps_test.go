@@ -22,11 +22,13 @@ var allowed = map[string][]string{
 	"pack":            {"", "mlmodel"},
 	"oci":             {"", "mlmodel", "pack"},
 	"local":           {"", "mlmodel", "local"},
+	"kube":            {"", "mlmodel", "k8s"},
+	"k8s":             {},
 	"verify":          {"", "mlmodel"},
 	"rollout":         {""},
 	"serving":         {"", "mlmodel", "serving"},
 	"cmd/modelserver": {"", "mlmodel", "serving"},
-	"cmd/slipway":     {"", "mlmodel", "mlflow", "pack", "oci", "local", "verify", "rollout", "serving", "examples"},
+	"cmd/slipway":     {"", "mlmodel", "mlflow", "pack", "oci", "local", "kube", "k8s", "verify", "rollout", "serving", "examples"},
 	"examples":        {},
 	"slipwaytest":     {"", "mlmodel"},
 	"e2e":             {"", "e2e"},
@@ -39,6 +41,7 @@ var confined = map[string][]string{
 	"github.com/alecthomas/kong":             {"cmd/slipway"},
 	"github.com/prometheus/client_golang":    {"serving"},
 	"k8s.io":                                 {"kube"},
+	"sigs.k8s.io":                            {"kube"},
 	"testing":                                {"e2e", "slipwaytest", "mlflow/mlflowtest/suite"},
 }
 

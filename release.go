@@ -67,8 +67,11 @@ type Release struct {
 	Engine        string            `json:"engine,omitempty"`   // "sklearn"
 	Strategy      []Step            `json:"strategy"`
 	Replicas      int               `json:"replicas,omitempty"`
-	Env           map[string]string `json:"env,omitempty"`       // for the model server; never secrets
-	SecretEnv     []string          `json:"secretEnv,omitempty"` // names only
+	Env           map[string]string `json:"env,omitempty"`           // for the model server; never secrets
+	SecretEnv     []string          `json:"secretEnv,omitempty"`     // names only: NAME, or for a cluster NAME=SECRET/KEY
+	Requests      Requests          `json:"requests,omitzero"`       // what a replica asks of a cluster
+	Startup       time.Duration     `json:"startup,omitempty"`       // how long a replica may take to become ready, nanoseconds; 0: as the target has it
+	WholeTemplate bool              `json:"wholeTemplate,omitempty"` // a rollback that also takes back what others changed in the pod template
 	Actor         string            `json:"actor"`
 	RunURL        string            `json:"runUrl,omitempty"`
 	Reason        string            `json:"reason"`             // why it was started: "@champion points at it", "rollback by hand"
@@ -84,6 +87,13 @@ type Release struct {
 	Spans         []Span            `json:"spans,omitempty"` // how long each step took
 	Created       time.Time         `json:"created"`
 	Ended         time.Time         `json:"ended,omitzero"`
+}
+
+// Requests is what a replica asks of a cluster, as Kubernetes writes
+// quantities: "250m", "512Mi". An empty one stays as the target has it.
+type Requests struct {
+	CPU    string `json:"cpu,omitempty"`
+	Memory string `json:"memory,omitempty"`
 }
 
 // Span is the time one step took.

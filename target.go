@@ -102,6 +102,15 @@ type Observation struct {
 	Want     int       `json:"want"`              // replicas asked for
 	Replicas []Replica `json:"replicas,omitempty"`
 	Problem  *Problem  `json:"problem,omitempty"` // of the target itself, not of one replica
+
+	// Startup is how long the target gives a replica to become ready; 0: as
+	// long as the release's phase lasts.
+	Startup time.Duration `json:"startup,omitempty"`
+
+	// Notes are what others do to the target meanwhile that does not hinder
+	// the release but that people should know: "scaled from 3 to 5 by the
+	// HorizontalPodAutoscaler". Each is told once.
+	Notes []string `json:"notes,omitempty"`
 }
 
 // ReplicaState is where a replica is in its life.

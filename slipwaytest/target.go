@@ -23,6 +23,9 @@ type TargetFixture struct {
 	// Bad returns a release whose replicas do not give their golden predictions.
 	Bad func() slipway.Release
 
+	// Patience bounds every wait; default 30 s.
+	Patience time.Duration
+
 	// Restart kills what runs the target, as a crash of the machine would. What
 	// it was told must survive.
 	Restart func(t *testing.T)

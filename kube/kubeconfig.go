@@ -1,0 +1,45 @@
+package kube
+
+import (
+	"path/filepath"
+
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/slipway-dev/slipway"
+)
+
+// restConfig finds out how to reach the cluster the way kubectl does: from
+// KUBECONFIG, else ~/.kube/config, else from the pod this runs in. The context
+// is the reference's, else the current one.
+func restConfig(cfg Config) (*rest.Config, error) {
+	config := cfg.Rest
+	if config == nil {
+		var err error
+		if config, err = loadConfig(cfg); err != nil {
+			return nil, err
+		}
+	}
+	config = rest.CopyConfig(config)
+	config.QPS, config.Burst = 50, 100 // a rollout is watched closely, for a minute or so
+	config.UserAgent = Manager
+	config.Timeout = 0 // each call has its context
+	return config, nil
+}
+
+func loadConfig(cfg Config) (*rest.Config, error) {
+	const op = "reading the kubeconfig"
+	rules := &clientcmd.ClientConfigLoadingRules{}
+	if list := cfg.Getenv("KUBECONFIG"); list != "" {
+		rules.Precedence = filepath.SplitList(list)
+	} else if home := cfg.Getenv("HOME"); home != "" {
+		rules.Precedence = []string{filepath.Join(home, ".kube", "config")}
+	}
+	overrides := &clientcmd.ConfigOverrides{CurrentContext: cfg.Ref.Query.Get("context")}
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, overrides).ClientConfig()
+	if err != nil {
+		return nil, (&slipway.Error{Op: op, Code: slipway.Invalid, Err: err}).
+			WithHint("set KUBECONFIG, or name a context: %s?context=NAME", cfg.Ref.String())
+	}
+	return config, nil
+}
