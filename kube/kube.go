@@ -14,6 +14,7 @@ package kube
 
 import (
 	"net/http"
+	"net/url"
 	"time"
 
 	"k8s.io/client-go/kubernetes"
@@ -51,7 +52,8 @@ type Target struct {
 	cfg    Config
 	client kubernetes.Interface
 	rest   *rest.Config
-	http   *http.Client // speaks to the API server with our credentials
+	http   *http.Client // speaks to the API server with our credentials, and to nobody else
+	base   *url.URL     // of the API server
 }
 
 // New returns the target that the configuration names. It does not ask the
@@ -64,15 +66,15 @@ func New(cfg Config) (*Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, err := kubernetes.NewForConfig(config)
+	web, base, err := guardedClient(config)
+	if err != nil {
+		return nil, err
+	}
+	client, err := kubernetes.NewForConfigAndClient(config, web)
 	if err != nil {
 		return nil, &slipway.Error{Op: "connecting to the cluster", Code: slipway.Invalid, Err: err}
 	}
-	web, err := rest.HTTPClientFor(config)
-	if err != nil {
-		return nil, &slipway.Error{Op: "connecting to the cluster", Code: slipway.Invalid, Err: err}
-	}
-	return &Target{cfg: cfg, client: client, rest: config, http: web}, nil
+	return &Target{cfg: cfg, client: client, rest: config, http: web, base: base}, nil
 }
 
 // sidecar is the name of the Lease and of the ConfigMap beside the Deployment.
