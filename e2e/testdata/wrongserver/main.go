@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"context"
 	"flag"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -41,9 +42,9 @@ var fault string
 
 func main() {
 	model := flag.String("model", mlmodel.ImageModelDir, "")
-	addr := flag.String("addr", "", "")
+	addr := flag.String("addr", fmt.Sprintf(":%d", mlmodel.Port), "")
 	addrFile := flag.String("addr-file", "", "")
-	terminationLog := flag.String("termination-log", "", "")
+	terminationLog := flag.String("termination-log", mlmodel.TerminationLog, "")
 	flag.Duration("drain-delay", 0, "")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
@@ -67,10 +68,7 @@ func serve(ctx context.Context, model, addr, addrFile string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(addrFile+".new", []byte(outer.Addr().String()+"\n"), 0o600); err != nil {
-		return err
-	}
-	if err := os.Rename(addrFile+".new", addrFile); err != nil {
+	if err := announce(addrFile, outer.Addr().String()); err != nil {
 		return err
 	}
 	front := &http.Server{Handler: bend(inner.Addr().String()), ReadHeaderTimeout: 10 * time.Second}
@@ -84,6 +82,18 @@ func serve(ctx context.Context, model, addr, addrFile string) error {
 	defer cancel()
 	front.Shutdown(end)
 	return err
+}
+
+// announce writes the address where a supervisor looks for it. In a pod nobody
+// does.
+func announce(file, address string) error {
+	if file == "" {
+		return nil
+	}
+	if err := os.WriteFile(file+".new", []byte(address+"\n"), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(file+".new", file)
 }
 
 func engine() serving.Engine {
