@@ -76,6 +76,3 @@ func New(cfg Config) (*Target, error) {
 	}
 	return &Target{cfg: cfg, client: client, rest: config, http: web, base: base}, nil
 }
-
-// sidecar is the name of the Lease and of the ConfigMap beside the Deployment.
-func (t *Target) sidecar() string { return t.cfg.Ref.Name + "-slipway" }
