@@ -32,6 +32,7 @@ type Event struct {
 	Unit        string       `json:"unit,omitempty"`  // "bytes", "replicas", "checks"
 	Problem     *Problem     `json:"problem,omitempty"`
 	Observation *Observation `json:"observation,omitempty"`
+	Deadline    time.Time    `json:"deadline,omitzero"` // of the release's phase
 	Outcome     *Release     `json:"outcome,omitempty"` // with Concluded
 }
 

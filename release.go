@@ -61,6 +61,7 @@ type Release struct {
 	Model         ModelVersion      `json:"model"`
 	Environment   string            `json:"environment"`
 	Target        string            `json:"target"`
+	After         string            `json:"after,omitempty"` // the target that must have verified the version first
 	Image         Image             `json:"image,omitzero"`
 	Golden        GoldenSource      `json:"golden,omitempty"`
 	GoldenBy      string            `json:"goldenBy,omitempty"` // who answered: "scikit-learn 1.5.2", "the file golden.json", "slipway's scikit-learn engine"

@@ -69,7 +69,7 @@ func (d *Driver) tell(r slipway.Release, e slipway.Event) {
 	if d.config.Sink == nil {
 		return
 	}
-	e.At, e.Release, e.Environment = time.Now().UTC(), r.ID, r.Environment
+	e.At, e.Release, e.Environment, e.Deadline = time.Now().UTC(), r.ID, r.Environment, r.Deadline
 	if e.Environment == "" {
 		e.Environment = d.config.Environment
 	}
