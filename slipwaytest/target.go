@@ -58,7 +58,11 @@ func Target(t *testing.T, fixture func(t *testing.T) TargetFixture) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			tt.run(t, fixture(t))
+			f := fixture(t)
+			if f.Patience == 0 {
+				f.Patience = patience
+			}
+			tt.run(t, f)
 		})
 	}
 }
@@ -73,7 +77,7 @@ func servesNothing(t *testing.T, f TargetFixture) {
 
 func observeChangesNothing(t *testing.T, f TargetFixture) {
 	apply(t, f.Target, 1, f.Good(1))
-	want := settle(t, f.Target, f.Good(1))
+	want := f.settle(t, f.Target, f.Good(1))
 	for _, target := range []slipway.Target{f.Target, f.Other, f.Target} {
 		got := observe(t, target)
 		got.At = want.At
@@ -86,7 +90,7 @@ func observeChangesNothing(t *testing.T, f TargetFixture) {
 func applySettles(t *testing.T, f TargetFixture) {
 	release := f.Good(1)
 	apply(t, f.Target, 1, release)
-	o := settle(t, f.Other, release)
+	o := f.settle(t, f.Other, release)
 	if o.Want < 1 || len(o.Replicas) != o.Want || o.Release != release.ID || o.Problem != nil {
 		t.Errorf("observation %+v", o)
 	}
@@ -116,7 +120,7 @@ func actIsSeen(t *testing.T, f TargetFixture) {
 
 func applyAgain(t *testing.T, f TargetFixture) {
 	apply(t, f.Target, 1, f.Good(1))
-	want := settle(t, f.Target, f.Good(1))
+	want := f.settle(t, f.Target, f.Good(1))
 	for fence := range uint64(3) {
 		apply(t, f.Other, fence+1, f.Good(1))
 		got := observe(t, f.Target)
@@ -129,11 +133,11 @@ func applyAgain(t *testing.T, f TargetFixture) {
 
 func sameImage(t *testing.T, f TargetFixture) {
 	apply(t, f.Target, 1, f.Good(1))
-	before := settle(t, f.Target, f.Good(1))
+	before := f.settle(t, f.Target, f.Good(1))
 	again := f.Good(1)
 	again.ID += "Z"
 	apply(t, f.Target, 2, again)
-	after := settle(t, f.Target, again)
+	after := f.settle(t, f.Target, again)
 	if after.Release != again.ID {
 		t.Errorf("the target is set by %s, want %s", after.Release, again.ID)
 	}
@@ -146,12 +150,12 @@ func sameImage(t *testing.T, f TargetFixture) {
 
 func nextReplaces(t *testing.T, f TargetFixture) {
 	apply(t, f.Target, 1, f.Good(1))
-	settle(t, f.Target, f.Good(1))
+	f.settle(t, f.Target, f.Good(1))
 	apply(t, f.Target, 2, f.Good(2))
-	watch(t, f.Target, func(o slipway.Observation) bool { return o.Settled(f.Good(2).Image.Digest) })
+	f.watch(t, f.Target, func(o slipway.Observation) bool { return o.Settled(f.Good(2).Image.Digest) })
 	apply(t, f.Target, 3, f.Good(1))
-	watch(t, f.Target, func(o slipway.Observation) bool { return o.Settled(f.Good(1).Image.Digest) })
-	o := watch(t, f.Target, func(o slipway.Observation) bool { return len(o.Replicas) == o.Want })
+	f.watch(t, f.Target, func(o slipway.Observation) bool { return o.Settled(f.Good(1).Image.Digest) })
+	o := f.watch(t, f.Target, func(o slipway.Observation) bool { return len(o.Replicas) == o.Want })
 	if o.Desired != f.Good(1).Image.Digest {
 		t.Errorf("set to %s", o.Desired.Short())
 	}
@@ -159,10 +163,10 @@ func nextReplaces(t *testing.T, f TargetFixture) {
 
 func badNeverServes(t *testing.T, f TargetFixture) {
 	apply(t, f.Target, 1, f.Good(1))
-	settle(t, f.Target, f.Good(1))
+	f.settle(t, f.Target, f.Good(1))
 	bad := f.Bad()
 	apply(t, f.Target, 2, bad)
-	o := watch(t, f.Target, func(o slipway.Observation) bool { return failed(o, bad) != nil })
+	o := f.watch(t, f.Target, func(o slipway.Observation) bool { return failed(o, bad) != nil })
 	problem := failed(o, bad).Problem
 	if problem == nil || problem.Heals || problem.Message == "" || problem.Kind != "golden-differs" {
 		t.Errorf("problem of a replica whose golden predictions differ: %+v", problem)
@@ -178,12 +182,12 @@ func badNeverServes(t *testing.T, f TargetFixture) {
 
 func awayFromBad(t *testing.T, f TargetFixture) {
 	apply(t, f.Target, 1, f.Good(1))
-	before := settle(t, f.Target, f.Good(1))
+	before := f.settle(t, f.Target, f.Good(1))
 	apply(t, f.Target, 2, f.Bad())
-	watch(t, f.Target, func(o slipway.Observation) bool { return failed(o, f.Bad()) != nil })
+	f.watch(t, f.Target, func(o slipway.Observation) bool { return failed(o, f.Bad()) != nil })
 	apply(t, f.Target, 2, f.Good(1))
-	watch(t, f.Target, func(o slipway.Observation) bool { return o.Settled(f.Good(1).Image.Digest) })
-	after := watch(t, f.Target, func(o slipway.Observation) bool { return len(o.Replicas) == o.Want })
+	f.watch(t, f.Target, func(o slipway.Observation) bool { return o.Settled(f.Good(1).Image.Digest) })
+	after := f.watch(t, f.Target, func(o slipway.Observation) bool { return len(o.Replicas) == o.Want })
 	before.At = after.At
 	if diff := cmp.Diff(before, after); diff != "" {
 		t.Errorf("the old replicas never had to stop (-before +after):\n%s", diff)
@@ -192,33 +196,33 @@ func awayFromBad(t *testing.T, f TargetFixture) {
 	retry := f.Bad()
 	retry.ID += "Z"
 	apply(t, f.Target, 3, retry)
-	watch(t, f.Target, func(o slipway.Observation) bool { return failed(o, retry) != nil })
+	f.watch(t, f.Target, func(o slipway.Observation) bool { return failed(o, retry) != nil })
 }
 
 func badFirst(t *testing.T, f TargetFixture) {
 	apply(t, f.Target, 1, f.Bad())
-	watch(t, f.Target, func(o slipway.Observation) bool { return failed(o, f.Bad()) != nil })
+	f.watch(t, f.Target, func(o slipway.Observation) bool { return failed(o, f.Bad()) != nil })
 	remove(t, f.Target, 1)
-	watch(t, f.Target, empty)
+	f.watch(t, f.Target, empty)
 }
 
 func removeServesNothing(t *testing.T, f TargetFixture) {
 	remove(t, f.Target, 1)
 	apply(t, f.Target, 2, f.Good(1))
-	settle(t, f.Target, f.Good(1))
+	f.settle(t, f.Target, f.Good(1))
 	remove(t, f.Target, 3)
 	if o := observe(t, f.Target); o.Desired != "" || o.Release != "" || o.Want != 0 {
 		t.Errorf("after Remove the target is set to %s of %s, %d replicas", o.Desired, o.Release, o.Want)
 	}
 	remove(t, f.Other, 3)
-	watch(t, f.Target, empty)
+	f.watch(t, f.Target, empty)
 	apply(t, f.Other, 4, f.Good(2))
-	settle(t, f.Target, f.Good(2))
+	f.settle(t, f.Target, f.Good(2))
 }
 
 func olderFences(t *testing.T, f TargetFixture) {
 	apply(t, f.Target, 5, f.Good(1))
-	settle(t, f.Target, f.Good(1))
+	f.settle(t, f.Target, f.Good(1))
 	for _, a := range []slipway.Action{
 		{Kind: slipway.Apply, Fence: 4, Release: f.Good(2)},
 		{Kind: slipway.Apply, Fence: 4, Release: f.Good(1)},
@@ -238,7 +242,7 @@ func fencesSurvive(t *testing.T, f TargetFixture) {
 	stale := slipway.Action{Kind: slipway.Apply, Fence: 4, Release: f.Good(2)}
 	wantCode(t, "an older fence after a restart", f.Target.Act(t.Context(), stale), slipway.Conflict)
 	remove(t, f.Target, 6)
-	watch(t, f.Target, empty)
+	f.watch(t, f.Target, empty)
 	f.Restart(t)
 	stale.Fence = 5
 	wantCode(t, "an older fence after a removal and a restart", f.Target.Act(t.Context(), stale), slipway.Conflict)
@@ -246,12 +250,12 @@ func fencesSurvive(t *testing.T, f TargetFixture) {
 
 func releaseSurvives(t *testing.T, f TargetFixture) {
 	apply(t, f.Target, 1, f.Good(1))
-	settle(t, f.Target, f.Good(1))
+	f.settle(t, f.Target, f.Good(1))
 	f.Restart(t)
-	settle(t, f.Target, f.Good(1))
+	f.settle(t, f.Target, f.Good(1))
 	apply(t, f.Target, 2, f.Good(2))
 	f.Restart(t)
-	settle(t, f.Other, f.Good(2))
+	f.settle(t, f.Other, f.Good(2))
 }
 
 func refusesNonsense(t *testing.T, f TargetFixture) {
@@ -312,19 +316,19 @@ func remove(t *testing.T, target slipway.Target, fence uint64) {
 }
 
 // settle waits until the release alone serves and the replicas before it are gone.
-func settle(t *testing.T, target slipway.Target, r slipway.Release) slipway.Observation {
+func (f TargetFixture) settle(t *testing.T, target slipway.Target, r slipway.Release) slipway.Observation {
 	t.Helper()
-	return await(t, target, func(o slipway.Observation) bool {
+	return f.await(t, target, func(o slipway.Observation) bool {
 		return o.Settled(r.Image.Digest) && len(o.Replicas) == o.Want
 	}, func(slipway.Observation) {})
 }
 
 // watch is await for a target that serves already or never did: what serves
 // is ready, and once something serves, something always does.
-func watch(t *testing.T, target slipway.Target, done func(slipway.Observation) bool) slipway.Observation {
+func (f TargetFixture) watch(t *testing.T, target slipway.Target, done func(slipway.Observation) bool) slipway.Observation {
 	t.Helper()
 	served := false
-	return await(t, target, done, func(o slipway.Observation) {
+	return f.await(t, target, done, func(o slipway.Observation) {
 		serving := 0
 		for _, r := range o.Replicas {
 			if r.Serving {
@@ -341,9 +345,9 @@ func watch(t *testing.T, target slipway.Target, done func(slipway.Observation) b
 	})
 }
 
-func await(t *testing.T, target slipway.Target, done func(slipway.Observation) bool, each func(slipway.Observation)) slipway.Observation {
+func (f TargetFixture) await(t *testing.T, target slipway.Target, done func(slipway.Observation) bool, each func(slipway.Observation)) slipway.Observation {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), f.Patience)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -356,7 +360,7 @@ func await(t *testing.T, target slipway.Target, done func(slipway.Observation) b
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Fatalf("not there after %s: %+v", patience, o)
+			t.Fatalf("not there after %s: %+v", f.Patience, o)
 		}
 	}
 }
