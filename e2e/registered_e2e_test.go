@@ -68,14 +68,18 @@ type real struct {
 // model of the test's own.
 func newReal(t testing.TB, versions ...string) *real {
 	t.Helper()
-	uri := e2e.MLflow(t)
-	client, err := mlflow.New(mlflow.Config{URI: uri})
+	return register(newWorld(t, e2e.ImageRegistry(t), e2e.MLflow(t)), versions...)
+}
+
+func register(w *world, versions ...string) *real {
+	w.t.Helper()
+	client, err := mlflow.New(mlflow.Config{URI: w.mlflow})
 	if err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
-	r := &real{world: newWorld(t, e2e.ImageRegistry(t), uri), client: client, model: slipway.ModelName(filepath.Base(t.Name()))}
-	if err := client.CreateModel(t.Context(), r.model); err != nil {
-		t.Fatal(err)
+	r := &real{world: w, client: client, model: slipway.ModelName(filepath.Base(w.t.Name()))}
+	if err := client.CreateModel(w.t.Context(), r.model); err != nil {
+		w.t.Fatal(err)
 	}
 	for _, v := range versions {
 		r.register(v)

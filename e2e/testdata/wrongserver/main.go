@@ -17,6 +17,7 @@ import (
 	"net/url"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -37,6 +38,8 @@ import (
 //	nan            is ready, and answers NaN
 //	mute           is ready, and never answers a prediction
 //	slow           answers rightly, each prediction after 12 s
+//	sick           is ready and right, and its health check fails
+//	crowded        the first that comes to the folder $PLACES is right, others end
 //	waits          becomes ready once the file $WAIT_FOR exists, and is right
 var fault string
 
@@ -45,18 +48,18 @@ func main() {
 	addr := flag.String("addr", fmt.Sprintf(":%d", mlmodel.Port), "")
 	addrFile := flag.String("addr-file", "", "")
 	terminationLog := flag.String("termination-log", mlmodel.TerminationLog, "")
-	flag.Duration("drain-delay", 0, "")
+	drain := flag.Duration("drain-delay", 5*time.Second, "")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	if err := serve(ctx, *model, *addr, *addrFile); err != nil {
-		os.WriteFile(*terminationLog, []byte(err.Error()+"\n"), 0o600)
+	if err := serve(ctx, *model, *addr, *addrFile, *drain); err != nil {
+		os.WriteFile(*terminationLog, serving.LastWords(err).Encode(), 0o600)
 		os.Exit(1)
 	}
 }
 
-func serve(ctx context.Context, model, addr, addrFile string) error {
-	if fault == "dies" {
+func serve(ctx context.Context, model, addr, addrFile string, drain time.Duration) error {
+	if fault == "dies" || fault == "crowded" && !first(os.Getenv("PLACES")) {
 		os.Stderr.WriteString("panic: out of flour\n")
 		os.Exit(7)
 	}
@@ -71,11 +74,11 @@ func serve(ctx context.Context, model, addr, addrFile string) error {
 	if err := announce(addrFile, outer.Addr().String()); err != nil {
 		return err
 	}
-	front := &http.Server{Handler: bend(inner.Addr().String()), ReadHeaderTimeout: 10 * time.Second}
+	front := &http.Server{Handler: bend(ctx, inner.Addr().String()), ReadHeaderTimeout: 10 * time.Second}
 	go front.Serve(outer)
 	s := serving.New(serving.Config{
 		Dir: model, Engines: []serving.Engine{engine()}, Log: slog.New(slog.NewJSONHandler(os.Stderr, nil)),
-		ModelName: os.Getenv("MODEL_NAME"), ModelVersion: os.Getenv("MODEL_VERSION"),
+		ModelName: os.Getenv("MODEL_NAME"), ModelVersion: os.Getenv("MODEL_VERSION"), DrainDelay: drain,
 	})
 	err = s.Run(ctx, inner)
 	end, cancel := context.WithTimeout(context.Background(), 5*time.Second)
@@ -122,7 +125,7 @@ func (p wrongPredictor) Predict(ctx context.Context, b *serving.Batch) (*serving
 }
 
 // bend passes requests on to the real server, with the fault.
-func bend(inner string) http.Handler {
+func bend(ctx context.Context, inner string) http.Handler {
 	to := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
 		r.SetURL(&url.URL{Scheme: "http", Host: inner})
 	}}
@@ -132,7 +135,13 @@ func bend(inner string) http.Handler {
 	var asked atomic.Int64
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		predicts := r.Method == http.MethodPost
+		if ctx.Err() != nil {
+			w.Header().Set("Connection", "close") // as the real server says while it drains
+		}
 		switch {
+		case r.URL.Path == "/health" && fault == "sick":
+			http.Error(w, "out of breath", http.StatusServiceUnavailable)
+			return
 		case r.URL.Path == "/ready" && (fault == "never-ready" || fault == "waits" && missing(os.Getenv("WAIT_FOR"))):
 			http.Error(w, "not yet", http.StatusServiceUnavailable)
 			return
@@ -147,6 +156,23 @@ func bend(inner string) http.Handler {
 		}
 		to.ServeHTTP(w, r)
 	})
+}
+
+// first reports whether no other server came to the folder before.
+func first(folder string) bool {
+	me, err := os.Hostname()
+	if err != nil {
+		panic(err)
+	}
+	file := filepath.Join(folder, "taken")
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		by, err := os.ReadFile(file)
+		return err == nil && string(by) == me
+	}
+	defer f.Close()
+	_, err = f.WriteString(me)
+	return err == nil
 }
 
 func missing(file string) bool {
