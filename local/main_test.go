@@ -17,6 +17,7 @@ import (
 
 	"github.com/slipway-dev/slipway"
 	"github.com/slipway-dev/slipway/local"
+	"github.com/slipway-dev/slipway/mlmodel"
 )
 
 // TestMain lets this program play the other parts, too: the command-line
@@ -101,8 +102,11 @@ func serveMain(args []string) error {
 	}
 	switch {
 	case b.Golden:
-		const text = `checking the golden predictions: golden prediction 2 differs: request {"inputs":[[1]]}: at [0]: expected "versicolor", got "virginica" (scikit-learn 1.5.2)` + "\n"
-		if err := os.WriteFile(*words, []byte(text), 0o600); err != nil {
+		said := mlmodel.Termination{
+			Kind: mlmodel.TerminationGolden, Message: "golden prediction 2 differs", Hint: "slipway explain",
+			Evidence: "request   {\"inputs\":[[1]]}\nexpected  \"versicolor\"   (scikit-learn 1.5.2)\ngot       \"virginica\"   at [0]",
+		}
+		if err := os.WriteFile(*words, said.Encode(), 0o600); err != nil {
 			return err
 		}
 		return fmt.Errorf("golden prediction 2 differs")

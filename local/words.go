@@ -2,53 +2,30 @@ package local
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/slipway-dev/slipway"
+	"github.com/slipway-dev/slipway/mlmodel"
 )
-
-// goldenWords finds what a model server says of its golden predictions: which
-// one differs, and how.
-var goldenWords = regexp.MustCompile(`(?s)([^:]*golden prediction \d+[^:,]*)[:,]?\s*(.*)`)
-
-// goldenDetail takes apart what follows: request, expected and got, and who
-// expected it.
-var goldenDetail = regexp.MustCompile(`(?s)^request (.*?): (at \S+: )?expected (.*), got (.*?)( \([^()]*\))?$`)
-
-// evidence puts request, expected and got below each other. What is not
-// understood stays as it is.
-func evidence(text string) string {
-	d := goldenDetail.FindStringSubmatch(text)
-	if d == nil {
-		return text
-	}
-	got := d[4]
-	if place := strings.TrimSuffix(d[2], ": "); place != "" {
-		got += "   " + place
-	}
-	by := ""
-	if d[5] != "" {
-		by = "  " + d[5]
-	}
-	return fmt.Sprintf("request   %s\nexpected  %s%s\ngot       %s", d[1], d[3], by, got)
-}
 
 // lastWords says why a model server ended: what it wrote to its termination
 // log, else how it ended and the end of its log.
 func (r *replica) lastWords(p *process) slipway.Problem {
-	said, err := readFile(r.path("termination-log"), maxTail)
+	log, err := readFile(r.path("termination-log"), mlmodel.MaxTermination)
 	if err != nil {
-		said = nil
+		log = nil
 	}
-	text := printable(string(said), maxEvidence)
-	if found := goldenWords.FindStringSubmatch(text); found != nil {
-		return slipway.Problem{Kind: "golden-differs", Message: strings.TrimSpace(found[1]), Evidence: evidence(found[2]), Hint: "slipway explain"}
+	said, ok := mlmodel.DecodeTermination(log)
+	if ok && said.Kind == mlmodel.TerminationGolden {
+		return slipway.Problem{Kind: said.Kind, Message: said.Message, Evidence: printable(said.Evidence, maxEvidence), Hint: said.Hint}
 	}
-	problem := slipway.Problem{Kind: "crashed", Message: "the model server " + p.ended(), Evidence: text}
-	if text == "" {
+	problem := slipway.Problem{Kind: "crashed", Message: "the model server " + p.ended(), Evidence: printable(said.Message+"\n"+said.Evidence, maxEvidence), Hint: said.Hint}
+	if !ok { // another program's words
+		problem.Evidence = printable(string(log), maxEvidence)
+	}
+	if problem.Evidence == "" {
 		problem.Evidence = printable(p.log.lines(10), maxEvidence)
 	}
 	if status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() && status.Signal() == syscall.SIGKILL {

@@ -3,7 +3,6 @@ package serving
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 
 	"github.com/slipway-dev/slipway"
 	"github.com/slipway-dev/slipway/mlmodel"
@@ -105,8 +104,7 @@ func (a *answerer) answers(ctx context.Context, asked []mlmodel.Prediction) ([]j
 }
 
 func unanswered(i int, request json.RawMessage, err error) *slipway.Error {
-	return &slipway.Error{Op: "making the golden predictions", Code: slipway.CodeOf(err),
-		Message: fmt.Sprintf("the model does not answer golden prediction %d, %s", i+1, short(string(request), 200)), Err: err}
+	return &slipway.Error{Op: "making the golden predictions", Code: slipway.CodeOf(err), Err: &goldenUnanswered{i + 1, request, err}}
 }
 
 // differ reports whether any answer is not the same the second time.
@@ -126,23 +124,11 @@ func confirm(asked []mlmodel.Prediction, answers []json.RawMessage, g mlmodel.Go
 			continue
 		}
 		if d := mlmodel.Compare(p.Answer, answers[i], g); d != nil {
-			return slipway.Errorf(slipway.Invalid, "making the golden predictions", "%s", goldenDiffers(i, p.Request, d, "")).
-				WithHint("the model does not answer as the golden file says: mend one of them")
+			return &slipway.Error{Op: "making the golden predictions", Code: slipway.Invalid, Err: &goldenDiffers{number: i + 1, request: p.Request, how: d},
+				Hint: "the model does not answer as the golden file says: mend one of them"}
 		}
 	}
 	return nil
-}
-
-// goldenDiffers says in one sentence which golden prediction differs and how.
-func goldenDiffers(i int, request json.RawMessage, d *mlmodel.Difference, by string) string {
-	if by != "" {
-		by = " (" + by + ")"
-	}
-	at := ""
-	if d.Path != "" {
-		at = "at " + d.Path + ": "
-	}
-	return fmt.Sprintf("golden prediction %d differs: request %s: %sexpected %s%s, got %s", i+1, short(string(request), 300), at, d.Want, by, d.Got)
 }
 
 // CheckGolden asks the model for its golden predictions and reports the first
@@ -152,10 +138,10 @@ func CheckGolden(ctx context.Context, m *mlmodel.Model, p Predictor, g mlmodel.G
 	for i, want := range g.Predictions {
 		got, err := a.golden(ctx, want.Request)
 		if err != nil {
-			return unanswered(i, want.Request, err)
+			return &slipway.Error{Op: "checking the golden predictions", Code: slipway.CodeOf(err), Err: &goldenUnanswered{i + 1, want.Request, err}}
 		}
 		if d := mlmodel.Compare(want.Answer, got, g); d != nil {
-			return slipway.Errorf(slipway.Invalid, "checking the golden predictions", "%s", goldenDiffers(i, want.Request, d, g.By))
+			return &slipway.Error{Op: "checking the golden predictions", Code: slipway.Invalid, Err: &goldenDiffers{i + 1, want.Request, d, g.By}}
 		}
 	}
 	return nil

@@ -126,8 +126,8 @@ func awaitAddress(t *testing.T, file string) string {
 	return ""
 }
 
-// TestTerminationLog ends with 1 and writes a sentence for people, bounded,
-// for every reason there is not to become ready.
+// TestTerminationLog ends with 1 and says why, for every reason there is not to
+// become ready.
 func TestTerminationLog(t *testing.T) {
 	t.Parallel()
 	wrong := copyModel(t)
@@ -144,21 +144,29 @@ func TestTerminationLog(t *testing.T) {
 	put(t, filepath.Join(broken, "model.skops"), []byte("PK"))
 
 	for name, test := range map[string]struct {
-		model, addr, want string
+		model, addr string
+		want        mlmodel.Termination // the message: how it begins
 	}{
-		"wrong golden prediction": {wrong, "127.0.0.1:0", `golden prediction 1 differs: request {"inputs":[{"sepal_length":6.2,"sepal_width":3.4,"n":3}]}: at [0]: expected 0 (scikit-learn 1.9.1), got 1`},
-		"another engine":          {other, "127.0.0.1:0", `the image asks for the engine "python", and this model server has sklearn (build the image with`},
-		"broken weights":          {broken, "127.0.0.1:0", `reading the skops file`},
-		"no model":                {t.TempDir(), "127.0.0.1:0", `reading MLmodel`},
-		"no address":              {wrong, "127.0.0.1:99999", `listening on 127.0.0.1:99999`},
+		"wrong golden prediction": {wrong, "127.0.0.1:0", mlmodel.Termination{
+			Kind: "golden-differs", Message: "golden prediction 1 differs", Hint: "slipway explain",
+			Evidence: "request   {\"inputs\":[{\"sepal_length\":6.2,\"sepal_width\":3.4,\"n\":3}]}\nexpected  0   (scikit-learn 1.9.1)\ngot       1   at [0]",
+		}},
+		"another engine": {other, "127.0.0.1:0", mlmodel.Termination{
+			Kind: "crashed", Message: `choosing the engine: the image asks for the engine "python", and this model server has sklearn`,
+			Hint: "build the image with"}},
+		"broken weights": {broken, "127.0.0.1:0", mlmodel.Termination{Kind: "crashed", Message: "reading the skops file"}},
+		"no model":       {t.TempDir(), "127.0.0.1:0", mlmodel.Termination{Kind: "crashed", Message: "reading MLmodel"}},
+		"no address":     {wrong, "127.0.0.1:99999", mlmodel.Termination{Kind: "crashed", Message: "listening on 127.0.0.1:99999"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			log := filepath.Join(t.TempDir(), "termination-log")
 			code := run(context.Background(), []string{"--model", test.model, "--addr", test.addr, "--termination-log", log}, environment{}.get, io.Discard, io.Discard)
 			text, err := os.ReadFile(log)
-			if err != nil || code != 1 || !strings.Contains(string(text), test.want) || len(text) > maxReason {
-				t.Errorf("%d %q lacks %q, %v", code, text, test.want, err)
+			got, ok := mlmodel.DecodeTermination(text)
+			if err != nil || code != 1 || !ok || got.Kind != test.want.Kind || got.Evidence != test.want.Evidence ||
+				!strings.HasPrefix(got.Message, test.want.Message) || !strings.HasPrefix(got.Hint, test.want.Hint) {
+				t.Errorf("%d %q, want %+v, %v", code, text, test.want, err)
 			}
 		})
 	}

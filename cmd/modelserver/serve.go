@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -85,9 +84,6 @@ func writeAtomically(file, text string) error {
 	return os.Rename(f.Name(), file)
 }
 
-// maxReason is how much of a termination log Kubernetes keeps.
-const maxReason = 4096
-
 // explain writes why the server ended where Kubernetes, or the supervisor of
 // one machine, reads it. Outside of a cluster the default file's directory may
 // not be writable, and a file is not made in /dev.
@@ -104,10 +100,6 @@ func explain(file string, reason error) error {
 		return err
 	}
 	defer f.Close()
-	text := reason.Error()
-	if hint := slipway.HintOf(reason); hint != "" {
-		text += " (" + hint + ")"
-	}
-	_, err = fmt.Fprintf(f, "%.*s\n", maxReason-1, text)
+	_, err = f.Write(serving.LastWords(reason).Encode())
 	return err
 }
