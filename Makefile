@@ -59,6 +59,10 @@ e2e: tools ## tests against the real things (installed into a cache on first use
 	@mkdir -p $(logs)
 	@$(gotestsum) --format pkgname-and-test-fails --jsonfile $(logs)/e2e.json -- -tags e2e -shuffle=on -timeout 60m -p 2 -run E2E ./...
 
+.PHONY: soak
+soak: tools ## fifty rollouts and rollbacks under load lose no request; N=1000 for more
+	@N=$${N:-50} go test -tags e2e -count=1 -timeout 24h -v -run 'TestE2ENoRequestIsLostInACluster$$' ./e2e | grep -v "^=== "
+
 .PHONY: bench
 bench: tools build ## ratios against what users would pick instead, measured in one run
 	@go test -tags bench -count=1 -timeout 30m -v ./e2e/bench | grep -v "^=== \|^--- PASS\|^PASS"

@@ -33,14 +33,24 @@ type clustered struct {
 // versions 1, 2, … of a registered model.
 func newClustered(t testing.TB, replicas int, versions ...string) *clustered {
 	t.Helper()
+	return clusteredBy(t, func(c *e2e.KubeCluster, namespace string) {
+		c.Place(t, namespace, deployment, replicas)
+	}, versions...)
+}
+
+// clusteredBy is newClustered for a Deployment that is made otherwise.
+func clusteredBy(t testing.TB, place func(c *e2e.KubeCluster, namespace string), versions ...string) *clustered {
+	t.Helper()
 	c := &clustered{cluster: e2e.Cluster(t)}
 	c.namespace = c.cluster.Namespace(t)
+	place(c.cluster, c.namespace)
 	c.door = &door{to: httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: e2e.ImageRegistry(t)})}
 	server := httptest.NewServer(c.door)
 	t.Cleanup(server.Close)
 	images := strings.TrimPrefix(server.URL, "http://")
 	w := &world{t: t, program: slipwayProgram(t), home: t.TempDir(), images: images, mlflow: e2e.MLflow(t), bare: true}
-	w.address = c.cluster.Place(t, c.namespace, deployment, replicas)
+	ip := c.cluster.Kubectl(t, "-n", c.namespace, "get", "service", deployment, "-o", "jsonpath={.spec.clusterIP}")
+	w.address = strings.TrimSpace(ip) + ":8000"
 	w.image = images + "/" + c.namespace + "/iris"
 	w.env = []string{"KUBECONFIG=" + c.cluster.Kubeconfig, "SLIPWAY_IMAGE=" + w.image, "SLIPWAY_TO=" + c.target()}
 	c.real = register(w, versions...)

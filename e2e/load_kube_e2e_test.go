@@ -4,7 +4,6 @@ package e2e_test
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -48,13 +47,13 @@ type allowance struct {
 	versions []string
 }
 
-// startTraffic asks HOST:PORT for the predictions of records until it is
+// startTraffic asks HOST:PORT for the prediction of the record until it is
 // ended: 100 requests a second over four kept connections, four slow clients,
 // and 100 a second over new ones. The versions may answer until allow says
 // otherwise.
-func startTraffic(t testing.TB, address string, records any, right map[string]json.RawMessage, versions ...string) *traffic {
+func startTraffic(t testing.TB, address string, record any, right map[string]json.RawMessage, versions ...string) *traffic {
 	t.Helper()
-	body, err := json.Marshal(map[string]any{"dataframe_records": records})
+	body, err := json.Marshal(map[string]any{"dataframe_records": []any{record}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,8 +136,8 @@ func (l *traffic) judge(start time.Time, version string, body []byte) error {
 	if !l.may(version, start) {
 		return fmt.Errorf("version %s answered, which does not serve", version)
 	}
-	if !bytes.Equal(l.right[version], reply.Predictions) {
-		return fmt.Errorf("version %s answered %s", version, reply.Predictions)
+	if d := differsJSON(l.right[version], reply.Predictions); d != "" {
+		return fmt.Errorf("version %s: %s", version, d)
 	}
 	return nil
 }
