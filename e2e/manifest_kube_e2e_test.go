@@ -1,0 +1,162 @@
+//go:build e2e
+
+package e2e_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/slipway-dev/slipway/e2e"
+)
+
+const manifestFile = "../k8s/deployment-production.yaml"
+
+// small makes of the manifest what fits beside other tests.
+const small = `
+  - patch: |
+      apiVersion: autoscaling/v2
+      kind: HorizontalPodAutoscaler
+      metadata: {name: inference-service, namespace: production}
+      spec: {minReplicas: 2, maxReplicas: 3}
+  - patch: |
+      apiVersion: apps/v1
+      kind: Deployment
+      metadata: {name: inference-service, namespace: production}
+      spec: {template: {spec: {containers: [{name: inference-service, resources: {requests: {cpu: 10m, memory: 32Mi}}}]}}}
+`
+
+// rendered returns the project's manifest for the namespace, small, as an
+// overlay of the user's would make it.
+func rendered(t testing.TB, cluster *e2e.KubeCluster, namespace string) string {
+	t.Helper()
+	base, err := filepath.Abs("../k8s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if base, err = filepath.Rel(dir, base); err != nil {
+		t.Fatal(err)
+	}
+	overlay := "namespace: " + namespace + "\nresources: [" + base + "]\npatches:" + small
+	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(overlay), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return cluster.Kubectl(t, "kustomize", dir)
+}
+
+// object is one object of a manifest.
+type object map[string]any
+
+func (o object) kind() string { return o["kind"].(string) }
+func (o object) name() string { return o["metadata"].(map[string]any)["name"].(string) }
+func (o object) namespace() string {
+	namespace, _ := o["metadata"].(map[string]any)["namespace"].(string)
+	return namespace
+}
+
+// objects returns what kubectl reads in the file, or in the folder of a
+// kustomization, by kind and name.
+func objects(t testing.TB, cluster *e2e.KubeCluster, flag, path string) map[string]object {
+	t.Helper()
+	all := map[string]object{}
+	decoder := json.NewDecoder(strings.NewReader(cluster.Kubectl(t, "create", "--dry-run=client", "--validate=strict", "-o", "json", flag, path)))
+	for decoder.More() {
+		var o object
+		if err := decoder.Decode(&o); err != nil {
+			t.Fatal(err)
+		}
+		all[o.kind()+" "+o.name()] = o
+	}
+	if len(all) == 0 {
+		t.Fatalf("nothing in %s", path)
+	}
+	return all
+}
+
+func TestE2EKustomizeBaseIsTheManifest(t *testing.T) {
+	t.Parallel()
+	cluster := e2e.Cluster(t)
+	if diff := cmp.Diff(objects(t, cluster, "-f", manifestFile), objects(t, cluster, "-k", "../k8s")); diff != "" {
+		t.Errorf("the manifest (-) and the base (+) differ:\n%s", diff)
+	}
+}
+
+func TestE2EOverlayExample(t *testing.T) {
+	t.Parallel()
+	cluster := e2e.Cluster(t)
+	base, staging := objects(t, cluster, "-k", "../k8s"), objects(t, cluster, "-k", "../examples/kubernetes/staging")
+	if len(staging) != len(base) {
+		t.Errorf("%d objects, want %d", len(staging), len(base))
+	}
+	for name, o := range staging {
+		if o.kind() == "Namespace" && o.name() != "staging" || o.kind() != "Namespace" && o.namespace() != "staging" {
+			t.Errorf("%s is in the namespace %q", name, o.namespace())
+		}
+	}
+	spec, _ := staging["HorizontalPodAutoscaler inference-service"]["spec"].(map[string]any)
+	if spec["minReplicas"] != 1.0 || spec["maxReplicas"] != 2.0 {
+		t.Errorf("%v to %v replicas, want 1 to 2", spec["minReplicas"], spec["maxReplicas"])
+	}
+}
+
+// owned marks the namespace production as a test's own.
+const owned = "slipway.dev/e2e"
+
+// production makes the namespace that the manifest names, for this test alone,
+// and takes it away again. It refuses to touch anybody else's.
+func production(t testing.TB, cluster *e2e.KubeCluster) {
+	t.Helper()
+	if label := cluster.Kubectl(t, "get", "namespace", "production", "--ignore-not-found", "-o", `jsonpath={.metadata.name}{.metadata.labels.slipway\.dev/e2e}`); label == "production" {
+		t.Fatal("this cluster has a namespace production, which is not this test's: KUBECONFIG must name a cluster for tests")
+	}
+	remove := func(wait string) {
+		cluster.Kubectl(t, "delete", "namespace", "production", "--ignore-not-found", "--timeout=90s", wait)
+	}
+	remove("--wait=true") // what a killed test left
+	cluster.Apply(t, `{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "production", "labels": {"`+owned+`": "true"}}}`)
+	t.Cleanup(func() { remove("--wait=false") })
+}
+
+// Whichever way it is applied, the manifest is taken as it is, strictly, and a
+// second time changes nothing.
+func TestE2EManifestAppliesAsItIs(t *testing.T) {
+	cluster := e2e.Cluster(t)
+	production(t, cluster)
+	for _, way := range [][]string{
+		{"--dry-run=server"}, {"--dry-run=server", "--server-side"},
+		{}, {"--server-side"}, {"--server-side", "--force-conflicts"}, {},
+	} {
+		args := slices.Concat([]string{"apply", "--validate=strict", "-f", manifestFile}, way)
+		stdout, stderr, err := cluster.TryKubectl(t, "", args...)
+		if err != nil || strings.Contains(stderr, "deprecated") {
+			t.Errorf("kubectl %v: %v\n%s%s", args, err, stderr, stdout)
+		}
+	}
+	if stdout, stderr, err := cluster.TryKubectl(t, "", "diff", "-f", manifestFile); err != nil {
+		t.Errorf("it is not as applied: %v\n%s%s", err, stderr, stdout)
+	}
+}
+
+// The pods of the manifest are taken where Kubernetes' strictest profile is
+// enforced. That the NetworkPolicy is accepted is all that is seen here: the
+// network of the project's own cluster does not enforce any.
+func TestE2EManifestKeepsToTheRestrictedProfile(t *testing.T) {
+	t.Parallel()
+	cluster := e2e.Cluster(t)
+	namespace := cluster.Namespace(t)
+	cluster.Kubectl(t, "label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+	cluster.Apply(t, rendered(t, cluster, namespace))
+	cluster.Kubectl(t, "wait", "-n", namespace, "--for=create", "pod", "-l", "app=inference-service", "--timeout=60s")
+	if _, stderr, err := cluster.TryKubectl(t, "", "run", "-n", namespace, "any", "--image=registry.k8s.io/pause:3.10"); err == nil || !strings.Contains(stderr, "PodSecurity") {
+		t.Errorf("the profile is not enforced: %v %s", err, stderr)
+	}
+	if policy := cluster.Kubectl(t, "get", "networkpolicy", "inference-service", "-n", namespace, "-o", "jsonpath={.spec.ingress[*].ports[*].port}"); policy != "8000" {
+		t.Errorf("the policy lets in to port %q", policy)
+	}
+}
