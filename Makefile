@@ -11,10 +11,13 @@ sources = $(shell git ls-files -co --exclude-standard '*.go' go.mod go.sum 2>/de
 gotestsum := go run gotest.tools/gotestsum@v1.13.0
 lint := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.6.2
 logs := .cache/tests
+cluster := go -C e2e/cluster run .
+# Before tests that may start a Kubernetes: it ends with them, unless it was there before.
+borrow_cluster := [ -n "$$KUBECONFIG" ] || $(cluster) status >/dev/null 2>&1 || trap '$(cluster) down -unused' EXIT
 
 .PHONY: help
 help: ## list what there is
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 .PHONY: demo
 demo: bin/slipway ## the whole story on this machine: promote, replace under load, roll back
@@ -57,15 +60,24 @@ race: tools ## the same under the race detector
 .PHONY: e2e
 e2e: tools ## tests against the real things (installed into a cache on first use)
 	@mkdir -p $(logs)
-	@$(gotestsum) --format pkgname-and-test-fails --jsonfile $(logs)/e2e.json -- -tags e2e -shuffle=on -timeout 60m -p 2 -run E2E ./...
+	@go -C e2e/cluster test .
+	@$(borrow_cluster); $(gotestsum) --format pkgname-and-test-fails --jsonfile $(logs)/e2e.json -- -tags e2e -shuffle=on -timeout 60m -p 2 -run E2E ./...
 
 .PHONY: soak
 soak: tools ## fifty rollouts and rollbacks under load lose no request; N=1000 for more
-	@N=$${N:-50} go test -tags e2e -count=1 -timeout 24h -v -run 'TestE2ENoRequestIsLostInACluster$$' ./e2e | grep -v "^=== "
+	@$(borrow_cluster); N=$${N:-50} go test -tags e2e -count=1 -timeout 24h -v -run 'TestE2ENoRequestIsLostInACluster$$' ./e2e | grep -v "^=== "
+
+.PHONY: cluster
+cluster: ## a Kubernetes of one node on this machine (Linux, root); prints the line for your shell
+	@$(cluster) up
+
+.PHONY: cluster-down
+cluster-down: ## end it
+	@$(cluster) down
 
 .PHONY: bench
 bench: tools build ## ratios against what users would pick instead, measured in one run
-	@go test -tags bench -count=1 -timeout 30m -v ./e2e/bench | grep -v "^=== \|^--- PASS\|^PASS"
+	@$(borrow_cluster); go test -tags bench -count=1 -timeout 30m -v ./e2e/bench | grep -v "^=== \|^--- PASS\|^PASS"
 
 .PHONY: tools
 tools: # what the tests need beside Go and Python, from Debian

@@ -4,9 +4,14 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"runtime"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -21,19 +26,77 @@ type KubeCluster struct {
 	kubectl    string // the program
 }
 
+// ownCluster is the project's own cluster, asked for once by this test binary.
+var ownCluster struct {
+	sync.Mutex
+	asked   bool
+	started *KubeCluster // nil after asking: it does not start, and every test fails at once
+	users   *os.File // locked, while this process uses the cluster
+}
+
 // Cluster returns a real Kubernetes: the one that KUBECONFIG names, else the
-// project's own, which is started if it does not run.
+// project's own (e2e/cluster), which is started if it does not run and goes on
+// running for others: `make cluster-down` ends it.
 func Cluster(t testing.TB) *KubeCluster {
 	t.Helper()
-	config := os.Getenv("KUBECONFIG")
-	if config == "" {
-		NotRun(t, "no Kubernetes: set KUBECONFIG")
+	if config := os.Getenv("KUBECONFIG"); config != "" {
+		kubectl, err := exec.LookPath("kubectl")
+		if err != nil {
+			t.Fatalf("KUBECONFIG names a cluster, but there is no kubectl in PATH: %v", err)
+		}
+		return &KubeCluster{Kubeconfig: config, kubectl: kubectl}
 	}
-	kubectl, err := exec.LookPath("kubectl")
+	if runtime.GOOS != "linux" || os.Geteuid() != 0 {
+		NotRun(t, "a Kubernetes of our own needs Linux and root; KUBECONFIG may name another")
+	}
+	ownCluster.Lock()
+	defer ownCluster.Unlock()
+	if !ownCluster.asked {
+		ownCluster.asked = true
+		ownCluster.started = startCluster(t)
+	}
+	if ownCluster.started == nil {
+		t.Fatal("no Kubernetes: another test says why")
+	}
+	return ownCluster.started
+}
+
+// startCluster runs `go run . up` in e2e/cluster, which waits for others that
+// do the same.
+func startCluster(t testing.TB) *KubeCluster {
+	t.Helper()
+	home := filepath.Join(Cache(t), "cluster")
+	if err := os.MkdirAll(home, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	ownCluster.users = inUse(t, filepath.Join(home, "users"))
+	cmd := exec.CommandContext(t.Context(), "go", "run", ".", "up")
+	_, here, _, _ := runtime.Caller(0)
+	cmd.Dir = filepath.Join(filepath.Dir(here), "cluster")
+	cmd.Env = append(os.Environ(), "GOFLAGS=-mod=readonly", "GOWORK=off", "CGO_ENABLED=0")
+	var said bytes.Buffer
+	cmd.Stderr = io.MultiWriter(&said, os.Stderr) // at once: a first start takes minutes
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("starting a Kubernetes: %v\n%s", err, said.Bytes())
+	}
+	return &KubeCluster{
+		Kubeconfig: filepath.Join(home, "run", "admin.kubeconfig"),
+		kubectl:    filepath.Join(home, "bin", "kubectl"),
+	}
+}
+
+// inUse shares the lock that `go run . down -unused` wants for itself. The
+// kernel lets it go when this process ends.
+func inUse(t testing.TB, path string) *os.File {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
-		t.Fatalf("KUBECONFIG names a cluster, but there is no kubectl in PATH: %v", err)
+		t.Fatalf("opening a lock: %v", err)
 	}
-	return &KubeCluster{Kubeconfig: config, kubectl: kubectl}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_SH); err != nil {
+		t.Fatalf("locking %s: %v", path, err)
+	}
+	return f
 }
 
 // Namespace makes a namespace with a random name. The end of the test deletes

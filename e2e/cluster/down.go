@@ -15,6 +15,10 @@ import (
 // and leaves nothing of it but the built programs. Its state is thrown away,
 // so everything is killed outright.
 func (c cluster) down() error {
+	running, err := c.processes()
+	if err == nil && len(running) == 0 && !exists(c.Run()) {
+		return nil // the folder goes last
+	}
 	for _, step := range []struct {
 		what string
 		do   func() error

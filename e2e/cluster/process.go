@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -59,6 +61,9 @@ func (c cluster) logTail(name string) string {
 // started and what they started (shims), but not what runs in pods.
 func (c cluster) processes() (map[int]string, error) {
 	entries, err := os.ReadDir("/proc")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil // not Linux
+	}
 	if err != nil {
 		return nil, err
 	}
