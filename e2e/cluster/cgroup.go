@@ -44,24 +44,21 @@ func parseMount(line string) (mount, bool) {
 }
 
 // hierarchies returns the roots of the cgroups that pods are put under: one for
-// each controller (version 1) or the only one (version 2).
+// each controller (version 1), or the only one (version 2, unified).
 func hierarchies() (roots []string, unified bool, err error) {
 	all, err := mounts()
 	if err != nil {
 		return nil, false, err
 	}
 	for _, m := range all {
-		switch {
-		case m.kind == "cgroup":
+		if m.kind == "cgroup" || m.kind == "cgroup2" {
 			roots = append(roots, m.point)
-		case m.kind == "cgroup2" && m.point == "/sys/fs/cgroup":
-			return []string{m.point}, true, nil
 		}
 	}
 	if len(roots) == 0 {
-		return nil, false, errors.New("no cgroups below /sys/fs/cgroup: a container needs them (docker run --privileged --cgroupns=host)")
+		return nil, false, errors.New("no cgroups are mounted: a container needs them (docker run --privileged --cgroupns=host)")
 	}
-	return roots, false, nil
+	return roots, len(roots) == 1, nil
 }
 
 // makeCgroups makes the cgroup that the kubelet wants to find. Under version 2

@@ -101,7 +101,7 @@ func (s *starter) start(ctx context.Context) error {
 	if err := s.launch(s.registry(), s.containerd(), s.etcd()); err != nil {
 		return err
 	}
-	if err := s.await(ctx, "etcd", answers("http://"+etcdClient+"/health")); err != nil {
+	if err := s.await(ctx, "etcd", "etcd answers", answers("http://"+etcdClient+"/health")); err != nil {
 		return err
 	}
 	if err := s.launch(s.apiServer()); err != nil {
@@ -114,7 +114,7 @@ func (s *starter) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.await(ctx, "kube-apiserver", func(ctx context.Context) error { return a.get(ctx, "/readyz", nil) }); err != nil {
+	if err := s.await(ctx, "kube-apiserver", "the API server answers", func(ctx context.Context) error { return a.get(ctx, "/readyz", nil) }); err != nil {
 		return err
 	}
 	if err := s.launch(s.controllerManager(), s.scheduler(), s.kubelet(), s.kubeProxy()); err != nil {
@@ -128,10 +128,10 @@ func (s *starter) start(ctx context.Context) error {
 
 // awaitImages waits for what pods are made of.
 func (s *starter) awaitImages(ctx context.Context) error {
-	if err := s.await(ctx, "registry", answers("http://"+registryAddress+"/v2/pause/manifests/3.10")); err != nil {
+	if err := s.await(ctx, "registry", "the image registry answers", answers("http://"+registryAddress+"/v2/pause/manifests/3.10")); err != nil {
 		return err
 	}
-	return s.await(ctx, "containerd", func(context.Context) error { _, err := os.Stat(s.Socket()); return err })
+	return s.await(ctx, "containerd", "containerd listens", func(context.Context) error { _, err := os.Stat(s.Socket()); return err })
 }
 
 // startMetrics tells the API server of metrics-server and starts it.
@@ -150,22 +150,22 @@ func (s *starter) startMetrics(ctx context.Context) error {
 
 func (s *starter) awaitNode(ctx context.Context, a api) error {
 	for _, w := range []struct {
-		name  string
-		ready func(context.Context) error
+		program, what string
+		ready         func(context.Context) error
 	}{
-		{"kubelet", func(ctx context.Context) error { return a.expect(ctx, "/api/v1/nodes/"+nodeName, "Ready") }},
-		{"kube-proxy", answers("http://" + proxyHealth + "/healthz")},
-		{"kube-controller-manager", func(ctx context.Context) error {
+		{"kubelet", "the node is ready", func(ctx context.Context) error { return a.expect(ctx, "/api/v1/nodes/"+nodeName, "Ready") }},
+		{"kube-proxy", "Services are routed", answers("http://" + proxyHealth + "/healthz")},
+		{"kube-controller-manager", "pods may be made", func(ctx context.Context) error {
 			return a.get(ctx, "/api/v1/namespaces/default/serviceaccounts/default", nil)
 		}},
-		{"metrics-server", func(ctx context.Context) error {
+		{"metrics-server", "metrics-server answers", func(ctx context.Context) error {
 			return a.expect(ctx, "/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.metrics.k8s.io", "Available")
 		}},
-		{"metrics-server", func(ctx context.Context) error {
+		{"metrics-server", "the node's use is known", func(ctx context.Context) error {
 			return a.get(ctx, "/apis/metrics.k8s.io/v1beta1/nodes/"+nodeName, nil)
 		}},
 	} {
-		if err := s.await(ctx, w.name, w.ready); err != nil {
+		if err := s.await(ctx, w.program, w.what, w.ready); err != nil {
 			return err
 		}
 	}
@@ -183,8 +183,9 @@ func (s *starter) launch(programs ...program) error {
 	return nil
 }
 
-// await polls until the program is ready, has ended or is too late.
-func (s *starter) await(ctx context.Context, name string, ready func(context.Context) error) error {
+// await polls until something is so, or the program it depends on has ended, or
+// it is too late.
+func (s *starter) await(ctx context.Context, program, what string, ready func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, startLimit)
 	defer cancel()
 	tick := time.NewTicker(100 * time.Millisecond)
@@ -192,14 +193,14 @@ func (s *starter) await(ctx context.Context, name string, ready func(context.Con
 	for {
 		err := ready(ctx)
 		if err == nil {
-			s.say("%s is ready", name)
+			s.say("%s", what)
 			return nil
 		}
 		select {
-		case <-s.ended[name]:
-			return fmt.Errorf("%s ended:\n%s", name, s.logTail(name))
+		case <-s.ended[program]:
+			return fmt.Errorf("%s ended:\n%s", program, s.logTail(program))
 		case <-ctx.Done():
-			return fmt.Errorf("%s is not ready: %w\n%s", name, err, s.logTail(name))
+			return fmt.Errorf("waited in vain until %s: %w\n%s", what, err, s.logTail(program))
 		case <-tick.C:
 		}
 	}
