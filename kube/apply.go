@@ -48,29 +48,34 @@ func (s *survey) at(key string) fieldpath.Path {
 		return path
 	}
 	for _, part := range []string{"value", "valueFrom"} {
-		if s.has(key, part) {
+		if partsOf(s.live[key])[part] != nil {
 			return append(path, fieldpath.PathElement{FieldName: &part})
 		}
 	}
 	return path
 }
 
-// has reports whether the field is there and has the part.
-func (s *survey) has(key, part string) bool { return hasPart(s.live[key], part) }
-
-func hasPart(v value, part string) bool {
-	var object map[string]json.RawMessage
-	return !v.isNull() && v.decode(&object) == nil && object[part] != nil
+// partsOf returns the parts of an object; none of anything else.
+func partsOf(v value) values {
+	var parts values
+	if v.isNull() || v.decode(&parts) != nil {
+		return nil
+	}
+	return parts
 }
 
 func (s *survey) mine(key string) bool   { return holds(s.owners.mine, s.at(key)) }
 func (s *survey) shared(key string) bool { return holds(s.owners.others, s.at(key)) }
 
+// touched reports whether anything of the field is ours: an entry of the
+// environment that we made stays ours when others give it another value.
+func (s *survey) touched(key string) bool { return holds(s.owners.mine, pathOf(key, s.c.Name)) }
+
 // ours are the fields that we set or that the annotation tells of.
 func (s *survey) ours() []string {
 	var keys []string
 	for key := range s.live {
-		if s.mine(key) && (key != keyThreshold || !s.ownProbe()) && (key != keyProbe || s.ownProbe()) {
+		if s.touched(key) && (key != keyThreshold || !s.ownProbe()) && (key != keyProbe || s.ownProbe()) {
 			keys = append(keys, key)
 		}
 	}
@@ -166,6 +171,9 @@ func (s *survey) leave(key string, send, keep values) {
 	undone := s.undone && known && key != keyMaxUnavailable
 	switch {
 	case !undone && (!s.mine(key) || s.shared(key)): // somebody else sets it now
+		if name, ok := strings.CutPrefix(key, keyEnv); ok && s.touched(key) && !s.live[key].isNull() {
+			send.set(key, map[string]string{"name": name}) // or the entry would go with us
+		}
 	case known && was.isNull(): // it goes, for only we set it
 	case known:
 		send[key], keep[key] = was, was
@@ -190,13 +198,30 @@ func (s *survey) claims(a slipway.Action, send values) write {
 		}
 	}
 	for key, v := range send {
-		for _, part := range []string{"value", "valueFrom"} {
-			if strings.HasPrefix(key, keyEnv) && s.has(key, part) && !hasPart(v, part) {
-				paths = append(paths, append(pathOf(key, s.c.Name), fieldpath.PathElement{FieldName: &part}))
-			}
+		if part := s.clash(key, v); part != "" {
+			paths = append(paths, append(pathOf(key, s.c.Name), fieldpath.PathElement{FieldName: &part}))
 		}
 	}
 	return write{claims: slices.DeleteFunc(paths, func(p fieldpath.Path) bool { return !holds(s.owners.others, p) })}
+}
+
+// clash returns the part of an entry of the environment that cannot stay beside
+// what is sent: there is a value or one kind of source for it.
+func (s *survey) clash(key string, v value) string {
+	live, next := partsOf(s.live[key]), partsOf(v)
+	switch {
+	case !strings.HasPrefix(key, keyEnv) || len(next) < 2: // a name alone
+		return ""
+	case live["value"] != nil && next["value"] == nil:
+		return "value"
+	case live["valueFrom"] != nil && !sameKeys(partsOf(live["valueFrom"]), partsOf(next["valueFrom"])):
+		return "valueFrom"
+	}
+	return ""
+}
+
+func sameKeys(a, b values) bool {
+	return slices.Equal(slices.Sorted(maps.Keys(a)), slices.Sorted(maps.Keys(b)))
 }
 
 // document is the Deployment as we apply it: the fields that are ours.
