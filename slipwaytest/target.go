@@ -325,18 +325,25 @@ func (f TargetFixture) settle(t *testing.T, target slipway.Target, r slipway.Rel
 
 // watch is await for a target that serves already or never did: what serves
 // is ready, and once something serves, something always does.
+//
+// A replica that drains may serve: a cluster tells it to end and those who
+// send requests at the same time. One that starts may be seen to serve once:
+// what a cluster shows is put together from several answers.
 func (f TargetFixture) watch(t *testing.T, target slipway.Target, done func(slipway.Observation) bool) slipway.Observation {
 	t.Helper()
 	served := false
+	early := map[string]bool{}
 	return f.await(t, target, done, func(o slipway.Observation) {
 		serving := 0
 		for _, r := range o.Replicas {
 			if r.Serving {
 				serving++
 			}
-			if r.Serving && r.State != slipway.Ready {
+			unfit := r.Serving && r.State != slipway.Ready && r.State != slipway.Draining
+			if unfit && (early[r.Name] || r.State == slipway.Failed) {
 				t.Errorf("%s receives requests and is %s", r.Name, r.State)
 			}
+			early[r.Name] = unfit
 		}
 		if served && serving == 0 && o.Desired != "" {
 			t.Errorf("nothing serves while the target changes: %+v", o)
