@@ -160,3 +160,65 @@ func TestE2EManifestKeepsToTheRestrictedProfile(t *testing.T) {
 		t.Errorf("the policy lets in to port %q", policy)
 	}
 }
+
+// Applied again over a model that serves, whichever way, the manifest puts its
+// placeholder back, and no request is lost: the pods that serve stay, and the
+// next run puts the image back without starting one.
+func TestE2EManifestAppliedAgainLosesNothing(t *testing.T) {
+	t.Parallel()
+	c := clusteredBy(t, func(c *e2e.KubeCluster, namespace string) {
+		c.Kubectl(t, "label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+		c.Apply(t, rendered(t, c, namespace))
+	}, "odds", "forest")
+	c.promote("champion", "1")
+	c.outcome(0, "deploy", c.champion())
+	c.kubectl("wait", "deployment", deployment, "--for=jsonpath={.status.readyReplicas}=2", "--timeout=60s")
+	serving := c.endpoints()
+	load := c.traffic("1")
+	for _, way := range [][]string{{}, {"--server-side", "--force-conflicts"}, {"--server-side"}, {}} {
+		refused := c.applyAgain(way)
+		if !refused {
+			c.placeholderBeside(serving)
+			c.applyAgain(way)
+		}
+		got := c.outcome(0, "deploy", c.champion())
+		if want := map[bool]string{true: "nothing-to-do", false: "live"}[refused]; got.Kind != want {
+			t.Errorf("kubectl apply %v, then deploy: %s, want %s", way, got.Kind, want)
+		}
+		c.consistent(string(got.Serving.Image.Digest), 2)
+		if now := c.endpoints(); !slices.Equal(serving, now) {
+			t.Errorf("kubectl apply %v, then deploy: pods were replaced: %v, before %v", way, now, serving)
+		}
+	}
+	c.applyAgain(nil)
+	c.placeholderBeside(serving)
+	load.allow("1", "2")
+	c.promote("champion", "2")
+	c.outcome(0, "deploy", c.champion())
+	load.report(t, "applying the manifest again")
+}
+
+// applyAgain applies the manifest over what there is, and reports whether it
+// was refused because the image is slipway's.
+func (c *clustered) applyAgain(way []string) (refused bool) {
+	c.t.Helper()
+	args := slices.Concat([]string{"apply", "-f", "-"}, way)
+	stdout, stderr, err := c.cluster.TryKubectl(c.t, rendered(c.t, c.cluster, c.namespace), args...)
+	const conflict = `conflict with "slipway": .spec.template.spec.containers[name="inference-service"].image`
+	refused = err != nil && strings.Contains(stderr, conflict)
+	if polite := slices.Equal(way, []string{"--server-side"}); refused != polite || err != nil && !refused {
+		c.t.Fatalf("kubectl %v: %v\n%s%s", args, err, stderr, stdout)
+	}
+	return refused
+}
+
+// placeholderBeside waits until pods of the placeholder exist, and wants the
+// given ones to serve as before.
+func (c *clustered) placeholderBeside(serving []string) {
+	c.t.Helper()
+	c.kubectl("wait", "deployment", deployment, "--for=jsonpath={.spec.template.spec.containers[0].image}=registry.k8s.io/pause:3.10", "--timeout=10s")
+	c.kubectl("wait", "deployment", deployment, "--for=jsonpath={.status.unavailableReplicas}=2", "--timeout=30s")
+	if now := c.endpoints(); !slices.Equal(serving, now) {
+		c.t.Errorf("behind the Service are %v, want %v", now, serving)
+	}
+}
