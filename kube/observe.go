@@ -195,31 +195,9 @@ func (s *snapshot) owner() (slipway.ReleaseID, slipway.ModelVersion) {
 func (s *snapshot) setTogether(container string) bool {
 	entries := s.deployment.ManagedFields
 	return len(entries) == 0 || slices.ContainsFunc(entries, func(e metav1.ManagedFieldsEntry) bool {
-		f := fieldsOf(e)
-		return f.has("f:spec", "f:template", "f:spec", "f:containers", `k:{"name":"`+container+`"}`, "f:image") &&
-			f.has("f:metadata", "f:annotations", "f:"+annotationRelease)
+		set := setOf(e)
+		return holds(set, pathOf(keyImage, container)) && holds(set, annotationPath(annotationRelease))
 	})
-}
-
-// fields is a set of fields as FieldsV1 writes it.
-type fields map[string]json.RawMessage
-
-func fieldsOf(e metav1.ManagedFieldsEntry) fields {
-	var f fields
-	if e.FieldsV1 != nil {
-		// What cannot be read names no field.
-		_ = json.Unmarshal(e.FieldsV1.Raw, &f)
-	}
-	return f
-}
-
-func (f fields) has(path ...string) bool {
-	sub, ok := f[path[0]]
-	if !ok || len(path) == 1 {
-		return ok
-	}
-	var next fields
-	return json.Unmarshal(sub, &next) == nil && next.has(path[1:]...)
 }
 
 var releasePattern = regexp.MustCompile(`^[0-9A-Za-z-]{1,40}$`)
