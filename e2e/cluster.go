@@ -31,7 +31,7 @@ var ownCluster struct {
 	sync.Mutex
 	asked   bool
 	started *KubeCluster // nil after asking: it does not start, and every test fails at once
-	users   *os.File // locked, while this process uses the cluster
+	users   *os.File     // locked, while this process uses the cluster
 }
 
 // Cluster returns a real Kubernetes: the one that KUBECONFIG names, else the
@@ -124,14 +124,21 @@ func (c *KubeCluster) Kubectl(t testing.TB, args ...string) string {
 	return stdout
 }
 
+// Command returns a kubectl that has not started yet, for one that is to run
+// beside a test.
+func (c *KubeCluster) Command(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, c.kubectl, args...)
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig)
+	return cmd
+}
+
 // TryKubectl runs kubectl with the given standard input, for at most two
 // minutes. It also works while a test ends.
 func (c *KubeCluster) TryKubectl(t testing.TB, stdin string, args ...string) (stdout, stderr string, err error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), kubectlLimit)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, c.kubectl, args...)
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig)
+	cmd := c.Command(ctx, args...)
 	cmd.Stdin = strings.NewReader(stdin)
 	var out, problem bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &problem
