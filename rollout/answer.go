@@ -23,6 +23,9 @@ func (d *Driver) answerQuickly(ctx context.Context, ask Ask, version slipway.Mod
 		return Outcome{}, false, nil
 	}
 	o, answered, err := d.answer(ctx, ask, rec, version)
+	if err == nil && !answered && d.isUndone(ctx, rec) {
+		return d.answerUndone(ctx, ask, version)
+	}
 	if err != nil || !answered || len(ask.lift(rec.Quarantine, version)) == len(rec.Quarantine) {
 		return o, answered, err
 	}

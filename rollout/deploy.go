@@ -141,6 +141,10 @@ func (d *Driver) attempt(ctx context.Context, ask Ask, release slipway.Release, 
 		o, err := r.leftBehind(ctx, *recovered, err)
 		return o, nil, err
 	}
+	if undone, err := r.adopt(ctx); err != nil {
+		o, err := r.leftBehind(ctx, *undone, err)
+		return o, nil, err
+	}
 	r.inSteps = inSteps
 	o, newer, err := r.proceed(ctx, ask, release)
 	o.Recovered = recovered
@@ -168,7 +172,7 @@ func (r *run) proceed(ctx context.Context, ask Ask, release slipway.Release) (Ou
 		r.liftQuarantine(ctx, ask, newest)
 		return o, nil, nil
 	}
-	o, err = r.rollOut(ctx, ask, release)
+	o, err = r.rollOut(ctx, ask, release, r.rec.Live)
 	return o, nil, err
 }
 
@@ -185,11 +189,12 @@ func (r *run) overtake(ctx context.Context, release slipway.Release) (slipway.Re
 	return late, r.enter(ctx, d, s)
 }
 
-// rollOut journals the release and drives it to its end.
-func (r *run) rollOut(ctx context.Context, ask Ask, release slipway.Release) (Outcome, error) {
+// rollOut journals the release and drives it to its end. What it replaces is
+// what a failure goes back to; nil: nothing.
+func (r *run) rollOut(ctx context.Context, ask Ask, release slipway.Release, replaces *slipway.Release) (Outcome, error) {
 	release.Previous = nil
-	if r.rec.Live != nil {
-		release.Previous = r.rec.Live.Bare()
+	if replaces != nil {
+		release.Previous = replaces.Bare()
 	}
 	if release.Previous != nil && ask.WayBack != nil {
 		if err := ask.WayBack(ctx, *release.Previous); err != nil {
@@ -252,7 +257,7 @@ func (r *run) stamp(release slipway.Release) (slipway.Release, error) {
 	release.Fence = r.lock.Fence()
 	release.Phase, release.Ended = slipway.Pending, time.Time{}
 	release.Failure, release.BackFailure, release.Verdict = nil, nil, nil
-	release.Deadline = now.Add(r.config.Limits.of(slipway.Pending, release))
+	release.Deadline = now.Add(r.config.Limits.of(slipway.Pending, release, nil))
 	release.Spans = nextSpans(release.Spans, "", stepRollout, now)
 	return release, nil
 }

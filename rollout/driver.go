@@ -78,22 +78,28 @@ func (d *Driver) tell(r slipway.Release, e slipway.Event) {
 	d.config.Sink(e)
 }
 
-// patiently repeats a call that is out of reach, for as long as a release may
-// take to reach its target.
-func (d *Driver) patiently(ctx context.Context, call func(context.Context) error) error {
-	until := time.Now().Add(d.config.Limits.Pending)
-	pause := d.config.PollFirst
-	for {
-		err := d.once(ctx, call)
-		if err == nil || !passes(err) || ctx.Err() != nil || time.Now().Add(pause).After(until) {
+// patiently repeats a call to what is out of reach, for as long as that may be.
+func (d *Driver) patiently(ctx context.Context, what string, call func(context.Context) error) error {
+	var failing time.Time
+	told := false
+	for pause := d.config.PollFirst; ; pause = min(2*pause, d.config.PollMost) {
+		began := time.Now()
+		err := call(ctx)
+		if took := time.Since(began); failing.IsZero() || took > d.config.Limits.Outage {
+			failing = time.Now().Add(-min(took, d.config.Limits.Call)) // what waited for somebody was not out of reach
+		}
+		if err == nil || !passes(err) || ctx.Err() != nil || time.Since(failing)+pause > d.config.Limits.Outage {
 			return err
+		}
+		if !told && time.Since(failing) > silence {
+			d.tell(slipway.Release{}, slipway.Event{Kind: slipway.Warning, Step: stepRollout, Message: d.waitingFor(what, err)})
+			told = true
 		}
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		pause = min(2*pause, d.config.PollMost)
 	}
 }
 
@@ -104,17 +110,21 @@ func (d *Driver) once(ctx context.Context, call func(context.Context) error) err
 }
 
 func (d *Driver) load(ctx context.Context) (rec slipway.Record, err error) {
-	err = d.patiently(ctx, func(ctx context.Context) error {
-		rec, err = d.journal.Load(ctx)
-		return err
+	err = d.patiently(ctx, theJournal, func(ctx context.Context) error {
+		return d.once(ctx, func(ctx context.Context) error {
+			rec, err = d.journal.Load(ctx)
+			return err
+		})
 	})
 	return rec, err
 }
 
 func (d *Driver) observe(ctx context.Context) (o slipway.Observation, err error) {
-	err = d.patiently(ctx, func(ctx context.Context) error {
-		o, err = d.target.Observe(ctx)
-		return err
+	err = d.patiently(ctx, theTarget, func(ctx context.Context) error {
+		return d.once(ctx, func(ctx context.Context) error {
+			o, err = d.target.Observe(ctx)
+			return err
+		})
 	})
 	return o, err
 }

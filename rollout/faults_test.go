@@ -25,6 +25,8 @@ type bent struct {
 	act     func(ctx context.Context, a slipway.Action) (error, bool) // true: it stays with that
 	store   func(r slipway.Record) (before, after error)
 	loads   int // reads of the journal that fail next
+	locks   func() error
+	away    func() bool // the journal cannot be read
 	unlock  error
 }
 
@@ -54,6 +56,11 @@ func (t bentTarget) Act(ctx context.Context, a slipway.Action) error {
 type bentJournal struct{ *bent }
 
 func (j bentJournal) Lock(ctx context.Context, c slipway.Claim) (slipway.Lock, error) {
+	if j.locks != nil {
+		if err := j.locks(); err != nil {
+			return nil, err
+		}
+	}
 	lock, err := j.journal.Lock(ctx, c)
 	return bentLock{lock, j.bent}, err
 }
@@ -61,6 +68,9 @@ func (j bentJournal) Lock(ctx context.Context, c slipway.Claim) (slipway.Lock, e
 func (j bentJournal) Load(ctx context.Context) (slipway.Record, error) {
 	if j.loads > 0 {
 		j.loads--
+		return slipway.Record{}, away
+	}
+	if j.bent.away != nil && j.bent.away() {
 		return slipway.Record{}, away
 	}
 	return j.journal.Load(ctx)

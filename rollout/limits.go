@@ -16,7 +16,14 @@ type Limits struct {
 	Remove   time.Duration // until a failed first release is gone; 40 s: the grace period's 30 s and a margin
 	Stop     time.Duration // what an interrupted run has left to go back; 5 s
 	Call     time.Duration // one look at the target, one write of the journal; 10 s
+	Outage   time.Duration // how long the target or its journal may be out of reach, on top of what the phase has; 45 s
 }
+
+// A replica that is given time to start gets it whole, and its last probe too.
+const (
+	startupMargin = 15 * time.Second
+	maxStartup    = time.Hour
+)
 
 func (l Limits) withDefaults() Limits {
 	for _, f := range []struct {
@@ -31,6 +38,7 @@ func (l Limits) withDefaults() Limits {
 		{&l.Remove, 40 * time.Second},
 		{&l.Stop, 5 * time.Second},
 		{&l.Call, 10 * time.Second},
+		{&l.Outage, 45 * time.Second},
 	} {
 		if *f.field <= 0 {
 			*f.field = f.value
@@ -39,23 +47,44 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// of returns how long the release may stay in the phase.
-func (l Limits) of(p slipway.Phase, r slipway.Release) time.Duration {
+// of returns how long the release may stay in the phase it enters while the
+// target looks like that; nil: nobody knows.
+func (l Limits) of(p slipway.Phase, r slipway.Release, o *slipway.Observation) time.Duration {
 	l = l.withDefaults()
 	switch p {
 	case slipway.RollingOut:
-		return l.Rollout
+		return max(l.Rollout, toStart(r, o))
 	case slipway.Unverified:
 		return l.Handover
 	case slipway.Verifying, slipway.Restoring:
 		return l.Verify
 	case slipway.RollingBack:
-		// The old replicas may be gone already; then they have to start again.
-		return l.Rollback + 2*tookToStart(r.Previous)
+		return l.rollback(r, o)
 	case slipway.Removing:
 		return l.Remove
 	}
 	return l.Pending
+}
+
+// rollback is longer where the old replicas are gone: they have to start again.
+func (l Limits) rollback(r slipway.Release, o *slipway.Observation) time.Duration {
+	if r.Previous == nil || o != nil && stillRuns(*o, *r.Previous) {
+		return l.Rollback
+	}
+	return max(l.Rollback+2*tookToStart(r.Previous), toStart(*r.Previous, o))
+}
+
+// toStart is how long the target waits for a replica of the release before it
+// gives up; 0: nobody has said.
+func toStart(r slipway.Release, o *slipway.Observation) time.Duration {
+	limit := r.Startup
+	if limit <= 0 && o != nil {
+		limit = o.Startup
+	}
+	if limit <= 0 {
+		return 0
+	}
+	return min(limit, maxStartup) + startupMargin
 }
 
 func tookToStart(r *slipway.Release) time.Duration {

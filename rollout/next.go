@@ -32,7 +32,7 @@ func Next(r slipway.Release, s Seen, l Limits) Decision {
 	}
 	d := Decision{Saw: saw, Phase: r.Phase, Action: e.do, Deadline: r.Deadline, Why: why}
 	if !e.stays(r.Phase) {
-		d.Phase, d.Deadline = e.to, s.Now.Add(l.of(e.to, r))
+		d.Phase, d.Deadline = e.to, s.Now.Add(l.of(e.to, r, s.Observation))
 	}
 	if d.Phase.Ended() {
 		d.Deadline = time.Time{}
@@ -126,7 +126,7 @@ func pending(saw Sight) edge {
 	switch saw {
 	case SawNewer:
 		return yield
-	case SawStop, SawRefusal, SawDeadline:
+	case SawStop, SawBarred, SawRefusal, SawDeadline:
 		return refuse
 	case SawNothing:
 		return wait
@@ -136,7 +136,7 @@ func pending(saw Sight) edge {
 
 func rollingOut(saw Sight) edge {
 	switch saw {
-	case SawNothing, SawStarting, SawHealing:
+	case SawNothing, SawBarred, SawStarting, SawHealing:
 		return wait
 	case SawUnmoved:
 		return apply
@@ -156,7 +156,7 @@ func rollingOut(saw Sight) edge {
 // it is asked now.
 func unverified(saw Sight) edge {
 	switch saw {
-	case SawNothing, SawStarting, SawHealing:
+	case SawNothing, SawBarred, SawStarting, SawHealing:
 		return takeUp
 	case SawSettled, SawHandover, SawPassed, SawPartial, SawDoubtful:
 		return check
@@ -168,7 +168,7 @@ func unverified(saw Sight) edge {
 
 func verifying(saw Sight) edge {
 	switch saw {
-	case SawNothing, SawStarting, SawHealing:
+	case SawNothing, SawBarred, SawStarting, SawHealing:
 		return wait
 	case SawSettled, SawHandover, SawPartial, SawDoubtful:
 		return ask
@@ -191,7 +191,7 @@ func rollingBack(saw Sight) edge {
 	case SawNoBack, SawForeign, SawReverted, SawDeadline:
 		return person
 	}
-	return wait // SawNothing, SawStarting, SawHealing, SawFailing
+	return wait // SawNothing, SawBarred, SawStarting, SawHealing, SawFailing
 }
 
 func restoring(saw Sight) edge {
@@ -203,7 +203,7 @@ func restoring(saw Sight) edge {
 	case SawNoBack, SawForeign, SawUnmoved, SawReverted, SawRefusal, SawWrong, SawDeadline:
 		return person
 	}
-	return wait // SawNothing, SawStarting, SawHealing, SawFailing
+	return wait // SawNothing, SawBarred, SawStarting, SawHealing, SawFailing
 }
 
 func removing(saw Sight) edge {
@@ -215,5 +215,5 @@ func removing(saw Sight) edge {
 	case SawNoBack, SawForeign, SawReverted, SawDeadline:
 		return person
 	}
-	return wait // SawNothing, SawStarting, SawHealing, SawFailing
+	return wait // SawNothing, SawBarred, SawStarting, SawHealing, SawFailing
 }

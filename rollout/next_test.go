@@ -17,6 +17,7 @@ lock lost       | leave   | leave   | leave       | leave      | leave     | lea
 stop asked for  | refuse  | refuse  | back        | back       | back      | -            | -         | -        | -
 newer promotion | yield   | yield   | -           | -          | -         | -            | -         | -        | done
 out of reach    | refuse  | wait    | wait        | take up    | wait      | wait         | wait      | wait     | done
+barred          | refuse  | refuse  | wait        | take up    | wait      | wait         | wait      | wait     | done
 no way back     | -       | -       | -           | -          | -         | person       | person    | -        | -
 foreign change  | refuse  | begin   | person      | person     | person    | person       | person    | person   | done
 unmoved         | refuse  | begin   | apply       | -          | -         | apply        | -         | remove   | done
@@ -188,5 +189,52 @@ func TestDefaultLimits(t *testing.T) {
 	got = rollout.Next(r, rollout.Seen{Now: now}, rollout.Limits{})
 	if want := now.Add(110 * time.Second); got.Phase != slipway.RollingBack || !got.Deadline.Equal(want) {
 		t.Errorf("%s until %s, want rolling-back for 30 s and twice the 40 s the previous release took to start", got.Phase, got.Deadline.Sub(now))
+	}
+}
+
+// Replicas get the time that the release, or else the target, gives them to
+// start; a rollback only where they have to.
+func TestLimitsFollowTheStartupLimit(t *testing.T) {
+	t.Parallel()
+	old := slipway.Release{ID: "PREVIOUS", Phase: slipway.Verified, Image: slipway.Image{Digest: image(1)}}
+	slowOld := old
+	slowOld.Startup = 200 * time.Second
+	running := replicaSets(old)[0]
+	bad := slipway.Replica{Name: "new", Release: "OURS", Image: image(2), State: slipway.Failed, Problem: &slipway.Problem{Kind: "crashed"}}
+	tests := []struct {
+		name     string
+		phase    slipway.Phase
+		startup  time.Duration
+		previous slipway.Release
+		seen     *slipway.Observation
+		want     slipway.Phase
+		within   time.Duration
+	}{
+		{"nobody says", slipway.Pending, 0, old, &slipway.Observation{}, slipway.RollingOut, 165 * time.Second},
+		{"the target says less", slipway.Pending, 0, old, &slipway.Observation{Startup: 60 * time.Second}, slipway.RollingOut, 165 * time.Second},
+		{"the target says more", slipway.Pending, 0, old, &slipway.Observation{Startup: 300 * time.Second}, slipway.RollingOut, 315 * time.Second},
+		{"the release says more", slipway.Pending, 600 * time.Second, old, &slipway.Observation{Startup: 300 * time.Second}, slipway.RollingOut, 615 * time.Second},
+		{"the release says less than the target", slipway.Pending, 200 * time.Second, old, &slipway.Observation{Startup: 300 * time.Second}, slipway.RollingOut, 215 * time.Second},
+		{"the target says nonsense", slipway.Pending, 0, old, &slipway.Observation{Startup: 1 << 60}, slipway.RollingOut, time.Hour + 15*time.Second},
+		{"back, all old replicas run", slipway.RollingOut, 0, slowOld, &slipway.Observation{
+			Desired: image(2), Release: "OURS", Want: 2, Startup: 300 * time.Second, Replicas: append(running[:2:2], bad),
+		}, slipway.RollingBack, 30 * time.Second},
+		{"back, an old replica is gone", slipway.RollingOut, 0, old, &slipway.Observation{
+			Desired: image(2), Release: "OURS", Want: 2, Startup: 300 * time.Second, Replicas: append(running[:1:1], bad),
+		}, slipway.RollingBack, 315 * time.Second},
+		{"back to one with its own limit, all gone", slipway.RollingOut, 0, slowOld, &slipway.Observation{
+			Desired: image(2), Release: "OURS", Want: 2, Startup: 300 * time.Second, Replicas: []slipway.Replica{bad},
+		}, slipway.RollingBack, 215 * time.Second},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			r := releaseIn(tt.phase, &tt.previous)
+			r.Startup = tt.startup
+			d := rollout.Next(r, rollout.Seen{Now: clock, Observation: tt.seen}, rollout.Limits{})
+			if within := d.Deadline.Sub(clock); d.Phase != tt.want || within != tt.within {
+				t.Errorf("%s within %s, want %s within %s", d.Phase, within, tt.want, tt.within)
+			}
+		})
 	}
 }

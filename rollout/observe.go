@@ -64,6 +64,18 @@ func settled(o slipway.Observation, r slipway.Release) bool {
 	return serves(o, r) && o.Problem == nil && ready > 0 && ready >= o.Want
 }
 
+// stillRuns reports whether as many replicas of the release as are asked for
+// are ready and receive requests, whatever else there is.
+func stillRuns(o slipway.Observation, r slipway.Release) bool {
+	ready := 0
+	for _, replica := range o.Replicas {
+		if belongs(replica, r) && replica.State == slipway.Ready && replica.Serving {
+			ready++
+		}
+	}
+	return ready > 0 && ready >= o.Want
+}
+
 // failing returns the first problem that will not go away; nil: none. While a
 // release comes, a replica that had to be started again has crashed, whatever
 // it does now.

@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/slipway-dev/slipway"
@@ -51,7 +52,10 @@ func changedByOthers(r slipway.Release, o slipway.Observation) *slipway.Problem 
 
 func setBack(r slipway.Release, o slipway.Observation) *slipway.Problem {
 	now := "nothing"
-	if o.Desired != "" {
+	switch {
+	case r.Previous != nil && serves(o, *r.Previous):
+		now = r.Previous.Model.String()
+	case o.Desired != "":
 		now = o.Desired.Short()
 	}
 	return &slipway.Problem{
@@ -85,8 +89,9 @@ func crashed(replica slipway.Replica) *slipway.Problem {
 	case replica.Restarts == 1:
 		p.Message = replica.Name + " ended and was started again"
 	}
-	if replica.Problem != nil {
-		p.Evidence, p.Hint = replica.Problem.Message, replica.Problem.Hint
+	if why := replica.Problem; why != nil {
+		p.Kind, p.Evidence, p.Hint = cmp.Or(why.Kind, p.Kind), cmp.Or(why.Evidence, why.Message), why.Hint
+		p.Message = cmp.Or(why.Message, p.Message)
 	}
 	return p
 }

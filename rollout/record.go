@@ -16,9 +16,10 @@ func conclude(rec slipway.Record, r slipway.Release) slipway.Record {
 	rec.History = appendHistory(rec.History, brief(r))
 	switch {
 	case r.Phase == slipway.Verified:
-		rec.Live = r.Bare()
-		rec.Quarantine = without(rec.Quarantine, r.Model)
 		rec = undo(rec, r)
+		rec.Live = r.Bare()
+		rec.Live.WholeTemplate = false // asked for once, not whenever one comes back to it
+		rec.Quarantine = without(rec.Quarantine, r.Model)
 	case quarantines(r):
 		rec = quarantine(rec, r, r.Failure.Problem.Message)
 	}
@@ -49,7 +50,8 @@ func without(list []slipway.Quarantine, m slipway.ModelVersion) []slipway.Quaran
 
 func sameVersion(a, b slipway.ModelVersion) bool { return a.Name == b.Name && a.Version == b.Version }
 
-// undo marks what a rollback by hand took back, once the rollback is verified.
+// undo marks what a rollback by hand took back, once the rollback is verified
+// and before it is live.
 func undo(rec slipway.Record, by slipway.Release) slipway.Record {
 	if by.Undoes == "" {
 		return rec
@@ -60,7 +62,7 @@ func undo(rec slipway.Record, by slipway.Release) slipway.Record {
 			rec.History[i].Phase = slipway.Undone
 		}
 	}
-	if taken := by.Previous; taken != nil && !sameVersion(taken.Model, by.Model) {
+	if taken := find(rec, by.Undoes); taken != nil && !sameVersion(taken.Model, by.Model) {
 		rec.Quarantine = append(without(rec.Quarantine, taken.Model), slipway.Quarantine{
 			Model: taken.Model, Release: taken.ID, Reason: by.Reason, At: by.Ended,
 		})
@@ -114,6 +116,7 @@ func before(rec slipway.Record, version slipway.Version) *slipway.Release {
 // servesAlike reports whether going from one to the other would change nothing.
 func servesAlike(r slipway.Release, live *slipway.Release) bool {
 	return live != nil && r.Image.Digest == live.Image.Digest && r.Replicas == live.Replicas &&
+		r.Requests == live.Requests && r.Startup == live.Startup &&
 		maps.Equal(r.Env, live.Env) && slices.Equal(r.SecretEnv, live.SecretEnv)
 }
 

@@ -21,14 +21,19 @@ func (d *Driver) recover(ctx context.Context) (Outcome, error) {
 	if err != nil {
 		return Outcome{}, err
 	}
-	if o, ok := d.atRest(rec); ok {
+	if o, ok := d.atRest(rec); ok && !d.isUndone(ctx, rec) {
 		return o, nil
 	}
 	r, err := d.hold(ctx, 0)
 	if err != nil {
-		return Outcome{Kind: Unfinished, Release: *rec.Current, Hint: "slipway recover " + d.config.Target}, err
+		return d.notTaken(rec), err
 	}
 	defer r.letGo(ctx)
+	if undone, err := r.adopt(ctx); err != nil {
+		return r.unfinished(ctx, *undone, err)
+	} else if undone != nil {
+		return outcomeOf(*undone, r.rec.Live), nil
+	}
 	if r.rec.Current == nil {
 		return Outcome{Kind: Nothing, Serving: r.rec.Live, Message: "nothing to recover: another run ended what was on its way"}, nil
 	}
@@ -39,6 +44,14 @@ func (d *Driver) recover(ctx context.Context) (Outcome, error) {
 	o := outcomeOf(*ended, r.rec.Live)
 	o.Recovered = ended
 	return o, nil
+}
+
+// notTaken is the outcome where the lock could not be had.
+func (d *Driver) notTaken(rec slipway.Record) Outcome {
+	if rec.Current == nil {
+		return Outcome{Serving: rec.Live}
+	}
+	return Outcome{Kind: Unfinished, Release: *rec.Current, Hint: "slipway recover " + d.config.Target}
 }
 
 // atRest tells whether there is nothing to recover, or not yet.
@@ -66,7 +79,7 @@ func (r *run) finish(ctx context.Context, stop *slipway.Problem) (*slipway.Relea
 	release := *r.rec.Current
 	release.Fence = r.lock.Fence()
 	if !release.Phase.Ended() {
-		release.Deadline = time.Now().UTC().Add(r.config.Limits.of(release.Phase, release))
+		release.Deadline = time.Now().UTC().Add(r.config.Limits.of(release.Phase, release, r.glance(ctx, release.Phase)))
 	}
 	rec := r.rec
 	rec.Current = &release
@@ -78,6 +91,21 @@ func (r *run) finish(ctx context.Context, stop *slipway.Problem) (*slipway.Relea
 	ended, err := r.drive(ctx)
 	r.stop = nil
 	return &ended, err
+}
+
+// glance looks once at a target on which replicas start: how long they may
+// take is what it says. nil: it does not matter, or nobody knows.
+func (r *run) glance(ctx context.Context, p slipway.Phase) *slipway.Observation {
+	if p != slipway.RollingOut && p != slipway.RollingBack {
+		return nil
+	}
+	call, cancel := r.bounded(ctx, true, r.config.Limits.Call)
+	defer cancel()
+	o, err := r.target.Observe(call)
+	if err != nil {
+		return nil
+	}
+	return &o
 }
 
 // unfinished returns the outcome of a release this run could not bring to its

@@ -64,6 +64,8 @@ func codeOf(saw Sight) slipway.Code {
 	switch saw {
 	case SawStop, SawNothing:
 		return slipway.Unavailable
+	case SawBarred:
+		return slipway.Unauthorized
 	case SawNewer:
 		return slipway.Superseded
 	case SawForeign, SawReverted:

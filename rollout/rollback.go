@@ -16,6 +16,9 @@ type Return struct {
 	RunURL  string
 	Reason  string // why; default "rolled back by hand"
 
+	// WholeTemplate also takes back what others changed on the target since.
+	WholeTemplate bool
+
 	// WayBack returns an error if the release's image cannot be pulled any
 	// more. nil: not checked.
 	WayBack func(context.Context, slipway.Release) error
@@ -50,7 +53,16 @@ func (d *Driver) rollback(ctx context.Context, to Return) (Outcome, error) {
 		o.Recovered = recovered
 		return o, nil
 	}
+	undone, err := r.adopt(ctx)
+	if err != nil {
+		return r.leftBehind(ctx, *undone, err)
+	}
 	live := r.rec.Live
+	if undone != nil && (to.Version == "" || live.Model.Version == to.Version) {
+		o := outcomeOf(*undone, live)
+		o.Message = undoneReason + " already: " + o.Message
+		return o, nil
+	}
 	goal := before(r.rec, to.Version)
 	if live == nil || goal == nil {
 		return Outcome{Serving: live, Recovered: recovered}, d.nowhere(live, to)
@@ -60,7 +72,7 @@ func (d *Driver) rollback(ctx context.Context, to Return) (Outcome, error) {
 			return Outcome{Serving: live, Recovered: recovered}, err
 		}
 	}
-	o, err := r.rollOut(ctx, Ask{}, again(*goal, *live, to))
+	o, err := r.rollOut(ctx, Ask{}, again(*goal, *live, to), live)
 	o.Recovered = recovered
 	return o, err
 }
@@ -98,5 +110,6 @@ func again(old, live slipway.Release, to Return) slipway.Release {
 	r.Asked = fmt.Sprintf("rollback to %s", old.Model)
 	r.Actor, r.RunURL, r.Reason = to.Actor, to.RunURL, to.Reason
 	r.Created, r.Spans = time.Time{}, nil
+	r.WholeTemplate = to.WholeTemplate
 	return r
 }

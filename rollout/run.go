@@ -18,7 +18,9 @@ type run struct {
 	over    chan struct{}    // closed when an interrupted run has no time left
 	forget  func() bool      // stops waiting for the interruption
 
-	fenced bool // the target has seen a newer fence
+	fenced bool            // the target has seen a newer fence
+	told   map[string]bool // the target's notes that were told
+	outage outage
 
 	// Of the present phase.
 	acted   bool
@@ -35,13 +37,11 @@ var (
 
 // hold takes the target's lock and reads its record. Fence 0 takes a new one.
 func (d *Driver) hold(ctx context.Context, fence uint64) (*run, error) {
-	lock, err := d.journal.Lock(ctx, slipway.Claim{Holder: d.config.Holder, Fence: fence, Waiting: func(holder string) {
-		d.tell(slipway.Release{}, slipway.Event{Kind: slipway.Note, Step: stepRollout, Message: "waiting for " + holder + ", who holds the target"})
-	}})
+	lock, err := d.take(ctx, fence)
 	if err != nil {
 		return nil, err
 	}
-	r := &run{Driver: d, lock: lock, over: make(chan struct{})}
+	r := &run{Driver: d, lock: lock, over: make(chan struct{}), told: map[string]bool{}}
 	r.forget = context.AfterFunc(ctx, func() {
 		time.AfterFunc(d.config.Limits.Stop, func() { close(r.over) })
 	})
@@ -98,8 +98,9 @@ func (r *run) bounded(ctx context.Context, sheltered bool, limit time.Duration) 
 func (r *run) drive(ctx context.Context) (slipway.Release, error) {
 	r.enterPhase()
 	for {
-		release := *r.rec.Current
+		release := r.current()
 		seen := r.see(ctx, release)
+		release = r.current()
 		d := Next(release, seen, r.config.Limits)
 		switch {
 		case d.Action == slipway.Leave && d.Phase == release.Phase:
@@ -117,8 +118,16 @@ func (r *run) drive(ctx context.Context) (slipway.Release, error) {
 		case slipway.Leave:
 			return *r.rec.Current, nil
 		}
-		r.take(ctx, d, seen)
+		r.do(ctx, d, seen)
 	}
+}
+
+// current is the release on its way. The time in which the target was out of
+// reach is not its own.
+func (r *run) current() slipway.Release {
+	release := *r.rec.Current
+	release.Deadline = release.Deadline.Add(r.outage.allowance(time.Now(), r.config.Limits.Outage))
+	return release
 }
 
 // see looks at the target. What the user and the lock say comes before it and
@@ -130,11 +139,14 @@ func (r *run) see(ctx context.Context, release slipway.Release) Seen {
 	}
 	call, cancel := r.bounded(ctx, !forward(release.Phase), r.timeLeft(release))
 	defer cancel()
+	began := time.Now()
 	o, err := r.target.Observe(call)
 	if err != nil {
 		s.Unreachable = err
+		r.missed(release, began, err)
 	} else {
 		s.Observation = &o
+		r.reached(release)
 		r.noteObserved(release, o)
 	}
 	r.hear(ctx, &s)
@@ -169,7 +181,7 @@ func (r *run) enter(ctx context.Context, d Decision, s Seen) error {
 		restored.Verdict = s.Verdict
 		rec.Live = &restored
 	}
-	if err := r.store(ctx, rec, old.Deadline); err != nil {
+	if err := r.store(ctx, rec, r.current().Deadline); err != nil {
 		return err
 	}
 	r.enterPhase()
@@ -179,14 +191,16 @@ func (r *run) enter(ctx context.Context, d Decision, s Seen) error {
 
 func (r *run) enterPhase() {
 	r.acted, r.refused, r.verdict, r.pause = false, nil, nil, r.config.PollFirst
+	r.outage.enterPhase(time.Now())
 }
 
 // store replaces the record. While the journal is out of reach it tries again,
-// until the given time but for one call at least. An answer that got lost is
+// until the given time but for an outage at least. An answer that got lost is
 // found out by reading.
 func (r *run) store(ctx context.Context, rec slipway.Record, until time.Time) error {
-	if soon := time.Now().Add(r.config.Limits.Call); until.Before(soon) {
-		until = soon
+	began := time.Now()
+	if least := began.Add(r.config.Limits.Outage); until.Before(least) {
+		until = least
 	}
 	pause := r.config.PollFirst
 	for {
@@ -201,6 +215,7 @@ func (r *run) store(ctx context.Context, rec slipway.Record, until time.Time) er
 		case !passes(err) || time.Now().After(until):
 			return err
 		}
+		r.tellWaiting(rec, began, err)
 		r.sleep(context.WithoutCancel(ctx), pause)
 		pause = min(2*pause, r.config.PollMost)
 	}
@@ -234,9 +249,9 @@ func (r *run) isStored(ctx context.Context, rec slipway.Record, failure error) (
 	return stored, nil
 }
 
-// take takes the action of the phase, then waits a moment if there is nothing
+// do takes the action of the phase, then waits a moment if there is nothing
 // new to see.
-func (r *run) take(ctx context.Context, d Decision, s Seen) {
+func (r *run) do(ctx context.Context, d Decision, s Seen) {
 	news := false
 	switch d.Action {
 	case slipway.Apply, slipway.Remove:
@@ -259,7 +274,7 @@ func (r *run) act(ctx context.Context, kind slipway.ActionKind) bool {
 	if r.lost() {
 		return false
 	}
-	release := *r.rec.Current
+	release := r.current()
 	action := slipway.Action{Kind: kind, Fence: r.lock.Fence(), Release: release}
 	if g := goal(release); g != nil {
 		action.Release = *g
@@ -281,7 +296,7 @@ func (r *run) act(ctx context.Context, kind slipway.ActionKind) bool {
 
 // ask has every replica asked and reports whether the answer settles it.
 func (r *run) ask(ctx context.Context, o slipway.Observation) bool {
-	release := *r.rec.Current
+	release := r.current()
 	call, cancel := r.bounded(ctx, !forward(release.Phase), max(time.Second, time.Until(release.Deadline)))
 	defer cancel()
 	v := r.verifier.Verify(call, o, *goal(release))

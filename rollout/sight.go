@@ -10,7 +10,7 @@ import (
 type Seen struct {
 	Now         time.Time
 	Observation *slipway.Observation // nil: the target is out of reach
-	Unreachable error                // why it is; may be nil
+	Unreachable error                // why it is, or why it may not be asked; may be nil
 	Acted       bool                 // this run's action of the phase was taken in by the target
 	Refused     *slipway.Problem     // the target refused this run's action of the phase
 	Verdict     *slipway.Verdict     // of a verification of this phase that just ran
@@ -31,6 +31,7 @@ const (
 	SawStop     Sight = "stop asked for"  // only until the way back has begun
 	SawNewer    Sight = "newer promotion" // only while nothing has moved
 	SawNothing  Sight = "out of reach"
+	SawBarred   Sight = "barred"         // the target refuses to be looked at: a right is missing
 	SawNoBack   Sight = "no way back"    // going back, and there is no verified release to go back to
 	SawForeign  Sight = "foreign change" // set to what neither this release nor the one before was
 	SawUnmoved  Sight = "unmoved"        // set to what it was before the action, which this run has not got through yet
@@ -51,7 +52,7 @@ const (
 // Sights returns every sight there is.
 func Sights() []Sight {
 	return []Sight{
-		SawLockLost, SawStop, SawNewer, SawNothing, SawNoBack, SawForeign, SawUnmoved, SawReverted, SawRefusal,
+		SawLockLost, SawStop, SawNewer, SawNothing, SawBarred, SawNoBack, SawForeign, SawUnmoved, SawReverted, SawRefusal,
 		SawStarting, SawHealing, SawFailing, SawSettled, SawHandover, SawPassed, SawPartial, SawDoubtful, SawWrong, SawDeadline,
 	}
 }
@@ -68,6 +69,8 @@ func look(r slipway.Release, s Seen) (Sight, *slipway.Problem) {
 		return SawNewer, newerPromotion()
 	case goesBack(r.Phase) && wayBack(r) == nil:
 		return SawNoBack, noWayBack()
+	case s.Observation == nil && s.Unreachable != nil && !passes(s.Unreachable):
+		return SawBarred, refusal(s.Unreachable)
 	case s.Observation == nil:
 		return SawNothing, outOfReach(s.Unreachable)
 	case isForeign(r, *s.Observation):

@@ -94,9 +94,20 @@ func sightings(r slipway.Release) iter.Seq[rollout.Seen] {
 				if !yield(s) {
 					return
 				}
+				for _, err := range unreachables {
+					if s.Unreachable = err; o == nil && !yield(s) {
+						return
+					}
+				}
 			}
 		}
 	}
+}
+
+// unreachables are the ways a look at the target can fail.
+var unreachables = []error{
+	slipway.Errorf(slipway.Unavailable, "looking", "out of reach"),
+	slipway.Errorf(slipway.Unauthorized, "looking", "the right to list pods is missing"),
 }
 
 // observations returns every kind of thing a target can look like.

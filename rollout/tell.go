@@ -17,6 +17,7 @@ func (r *run) noteObserved(release slipway.Release, o slipway.Observation) {
 	}
 	r.last, r.pause = o, r.config.PollFirst
 	o.At = at
+	r.noteNotes(release, o.Notes)
 	ready := 0
 	for _, replica := range o.Replicas {
 		if replica.State == slipway.Ready && (goal(release) == nil || belongs(replica, *goal(release))) {
@@ -27,6 +28,28 @@ func (r *run) noteObserved(release slipway.Release, o slipway.Observation) {
 		Kind: slipway.Observed, Step: stepOf(release.Phase), Observation: &o,
 		Done: int64(ready), Total: int64(o.Want), Unit: "replicas",
 	})
+}
+
+// mostNotes bounds how many notes of a target one run tells.
+const mostNotes = 50
+
+// noteNotes tells what others do to the target, each thing once.
+func (r *run) noteNotes(release slipway.Release, notes []string) {
+	for _, note := range notes {
+		if r.told[note] || len(r.told) >= mostNotes {
+			continue
+		}
+		r.told[note] = true
+		r.tell(release, slipway.Event{Kind: slipway.Note, Step: phaseStep(release.Phase), Message: note})
+	}
+}
+
+// phaseStep is the step that the events of a phase name.
+func phaseStep(p slipway.Phase) string {
+	if step := stepOf(p); step != "" {
+		return step
+	}
+	return stepVerify
 }
 
 // tellTakenUp tells that this run goes on with what another one began.
