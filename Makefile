@@ -12,8 +12,9 @@ gotestsum := go run gotest.tools/gotestsum@v1.13.0
 lint := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.6.2
 logs := .cache/tests
 cluster := go -C e2e/cluster run .
-# Before tests that may start a Kubernetes: it ends with them, unless it was there before.
-borrow_cluster := [ -n "$$KUBECONFIG" ] || $(cluster) status >/dev/null 2>&1 || trap '$(cluster) down -unused' EXIT
+# Before tests that want a Kubernetes: starts it, unless it runs or KUBECONFIG names one, and ends it with them. With & it
+# starts while the first tests run, which wait for it.
+borrow_cluster = [ -n "$$KUBECONFIG" ] || $(cluster) status >/dev/null 2>&1 || { trap 'wait; $(cluster) down -unused' EXIT; $(cluster) up >/dev/null $(1) }
 
 .PHONY: help
 help: ## list what there is
@@ -61,11 +62,11 @@ race: tools ## the same under the race detector
 e2e: tools ## tests against the real things (installed into a cache on first use)
 	@mkdir -p $(logs)
 	@go -C e2e/cluster test .
-	@$(borrow_cluster); $(gotestsum) --format pkgname-and-test-fails --jsonfile $(logs)/e2e.json -- -tags e2e -shuffle=on -timeout 60m -p 2 -run E2E ./...
+	@$(call borrow_cluster,&); $(gotestsum) --format pkgname-and-test-fails --jsonfile $(logs)/e2e.json -- -tags e2e -shuffle=on -timeout 60m -p 2 -run E2E ./...
 
 .PHONY: soak
-soak: tools ## fifty rollouts and rollbacks under load lose no request; N=1000 for more
-	@$(borrow_cluster); N=$${N:-50} go test -tags e2e -count=1 -timeout 24h -v -run 'TestE2ENoRequestIsLostInACluster$$' ./e2e | grep -v "^=== "
+soak: tools ## fifty rollouts and rollbacks under load lose no request (N=1000: more), nor does the autoscaler
+	@$(call borrow_cluster,;); N=$${N:-50} SOAK=1 go test -tags e2e -count=1 -timeout 24h -v -run 'TestE2ENoRequestIsLostInACluster$$|TestE2EAutoscaler' ./e2e | grep -v "^=== "
 
 .PHONY: cluster
 cluster: ## a Kubernetes of one node on this machine (Linux, root); prints the line for your shell
@@ -77,7 +78,7 @@ cluster-down: ## end it
 
 .PHONY: bench
 bench: tools build ## ratios against what users would pick instead, measured in one run
-	@$(borrow_cluster); go test -tags bench -count=1 -timeout 30m -v ./e2e/bench | grep -v "^=== \|^--- PASS\|^PASS"
+	@$(call borrow_cluster,;); go test -tags bench -count=1 -timeout 30m -v ./e2e/bench | grep -v "^=== \|^--- PASS\|^PASS"
 
 .PHONY: tools
 tools: # what the tests need beside Go and Python, from Debian
