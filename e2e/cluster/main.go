@@ -46,6 +46,10 @@ func command(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	// Where iptables and ip lie, which is not in everybody's PATH.
+	if err := os.Setenv("PATH", os.Getenv("PATH")+":/usr/local/sbin:/usr/sbin:/sbin"); err != nil {
+		return err
+	}
 	switch fmt.Sprint(args) {
 	case "[up]":
 		return c.commandUp(ctx)
