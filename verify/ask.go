@@ -146,7 +146,7 @@ func (c *checker) ask(ctx context.Context, method, url string, body []byte) (*re
 	case timed.Err() != nil:
 		return nil, &slipway.Problem{Kind: "slow", Message: fmt.Sprintf("no answer within %s", c.cfg.Timeout), Evidence: method + " " + req.URL.Path}
 	}
-	p := &slipway.Problem{Kind: "unreachable", Message: "it does not answer", Evidence: printable(err.Error())}
+	p := &slipway.Problem{Kind: "unreachable", Message: "it does not answer", Evidence: printable(err.Error()), Hint: slipway.HintOf(err)}
 	heals(p)
 	return nil, p
 }
