@@ -22,6 +22,7 @@ const (
 type outage struct {
 	since  time.Time     // when the present one began; zero: there is none
 	before time.Duration // of those before, in the present phase
+	stored time.Duration // how long the last write of the journal took
 	told   bool          // the present one
 }
 
@@ -34,9 +35,10 @@ func (o outage) allowance(now time.Time, most time.Duration) time.Duration {
 	return min(away, most)
 }
 
-// enterPhase begins the count of a phase.
+// enterPhase begins the count of a phase. Its time was given to it before it
+// was stored.
 func (o *outage) enterPhase(now time.Time) {
-	o.before = 0
+	o.before, o.stored = o.stored, 0
 	if !o.since.IsZero() {
 		o.since = now
 	}
@@ -68,7 +70,7 @@ func (r *run) reached(release slipway.Release) {
 		r.tell(release, slipway.Event{Kind: slipway.Note, Step: phaseStep(release.Phase),
 			Message: fmt.Sprintf("%s answers again, after %s", theTarget, away.Round(time.Second))})
 	}
-	*o = outage{before: o.before + away}
+	*o = outage{before: o.before + away, stored: o.stored}
 }
 
 // tellWaiting tells that the journal is waited for, once per outage.

@@ -207,6 +207,7 @@ func (r *run) store(ctx context.Context, rec slipway.Record, until time.Time) er
 		err := r.storeOnce(ctx, rec)
 		switch {
 		case err == nil:
+			r.outage.stored = time.Since(began)
 			return nil
 		case r.lost() || slipway.CodeOf(err) == slipway.Conflict:
 			return errLost
