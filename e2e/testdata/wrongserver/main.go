@@ -1,7 +1,7 @@
 // Command wrongserver is a model server with one fault, chosen when it is
 // built (-ldflags "-X main.fault=…"), because an image has no other honest way
-// to carry a server that fails only on the machine. Apart from its fault it is
-// the real one.
+// to carry a server that fails only on the machine; built without one, it is
+// chosen by $FAULT. Apart from its fault it is the real one.
 package main
 
 import (
@@ -33,6 +33,8 @@ import (
 //	miscalculates  its engine is wrong, and its own golden predictions find out
 //	dies           ends before it listens
 //	dies-later     ends at the third prediction it is asked for
+//	dies-soon      ends 3 s after it began to listen
+//	gobbles        takes memory until it is killed
 //	never-ready    listens and never becomes ready
 //	lies           is ready, and answers predictions wrongly
 //	nan            is ready, and answers NaN
@@ -44,6 +46,9 @@ import (
 var fault string
 
 func main() {
+	if fault == "" {
+		fault = os.Getenv("FAULT")
+	}
 	model := flag.String("model", mlmodel.ImageModelDir, "")
 	addr := flag.String("addr", fmt.Sprintf(":%d", mlmodel.Port), "")
 	addrFile := flag.String("addr-file", "", "")
@@ -63,6 +68,9 @@ func serve(ctx context.Context, model, addr, addrFile string, drain time.Duratio
 		os.Stderr.WriteString("panic: out of flour\n")
 		os.Exit(7)
 	}
+	if fault == "gobbles" {
+		gobble()
+	}
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
@@ -73,6 +81,12 @@ func serve(ctx context.Context, model, addr, addrFile string, drain time.Duratio
 	}
 	if err := announce(addrFile, outer.Addr().String()); err != nil {
 		return err
+	}
+	if fault == "dies-soon" {
+		time.AfterFunc(3*time.Second, func() {
+			os.Stderr.WriteString("panic: the oven is cold\n")
+			os.Exit(7)
+		})
 	}
 	front := &http.Server{Handler: bend(ctx, inner.Addr().String()), ReadHeaderTimeout: 10 * time.Second}
 	go front.Serve(outer)
@@ -85,6 +99,17 @@ func serve(ctx context.Context, model, addr, addrFile string, drain time.Duratio
 	defer cancel()
 	front.Shutdown(end)
 	return err
+}
+
+// gobble takes memory, and uses it, until the kernel ends the process: up to
+// 1 GiB, because where no limit is kept the whole machine would suffer.
+func gobble() {
+	var all [][]byte
+	for range 128 {
+		all = append(all, bytes.Repeat([]byte{1}, 8<<20))
+		time.Sleep(5 * time.Millisecond)
+	}
+	panic(fmt.Sprintf("%d pieces of 8 MiB, and nobody minds", len(all)))
 }
 
 // announce writes the address where a supervisor looks for it. In a pod nobody
