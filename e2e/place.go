@@ -37,6 +37,7 @@ spec:
           startupProbe: {httpGet: {path: /ready, port: http}, periodSeconds: 1, failureThreshold: 60}
           readinessProbe: {httpGet: {path: /ready, port: http}, periodSeconds: 1}
           resources: {requests: {cpu: 10m, memory: 32Mi}}
+          terminationMessagePolicy: FallbackToLogsOnError
 ---
 apiVersion: v1
 kind: Service

@@ -165,6 +165,8 @@ func bend(ctx context.Context, inner string) http.Handler {
 		}
 		switch {
 		case r.URL.Path == "/health" && fault == "sick":
+			w.Header().Set("X-Model-Name", os.Getenv("MODEL_NAME"))
+			w.Header().Set("X-Model-Version", os.Getenv("MODEL_VERSION"))
 			http.Error(w, "out of breath", http.StatusServiceUnavailable)
 			return
 		case r.URL.Path == "/ready" && (fault == "never-ready" || fault == "waits" && missing(os.Getenv("WAIT_FOR"))):
