@@ -63,18 +63,18 @@ func (c cluster) build(ctx context.Context, say func(string, ...any)) error {
 		return err
 	}
 	for _, b := range all {
-		print, err := fingerprint(b.sources, b.flags)
+		want, err := fingerprint(b.sources, b.flags)
 		if err != nil {
 			return err
 		}
 		stamp := c.bin(b.name + ".built-from")
-		if have, err := os.ReadFile(stamp); err == nil && string(have) == print && exists(c.bin(b.name)) {
+		if have, err := os.ReadFile(stamp); err == nil && string(have) == want && exists(c.bin(b.name)) {
 			continue
 		}
 		if err := c.buildOne(ctx, b, say); err != nil {
 			return err
 		}
-		if err := os.WriteFile(stamp, []byte(print), 0o644); err != nil {
+		if err := os.WriteFile(stamp, []byte(want), 0o644); err != nil {
 			return err
 		}
 	}

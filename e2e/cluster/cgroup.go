@@ -63,7 +63,7 @@ func hierarchies() (roots []string, unified bool, err error) {
 
 // makeCgroups makes the cgroup that the kubelet wants to find. Under version 2
 // its controllers must first be switched on above it.
-func makeCgroups() error {
+func (c cluster) makeCgroups() error {
 	roots, unified, err := hierarchies()
 	if err != nil {
 		return err
@@ -74,7 +74,7 @@ func makeCgroups() error {
 		}
 	}
 	for _, root := range roots {
-		if err := os.MkdirAll(root+cgroupRoot, 0o755); err != nil {
+		if err := os.MkdirAll(root+c.CgroupRoot(), 0o755); err != nil {
 			return fmt.Errorf("making the pods' cgroup: %w", err)
 		}
 	}
@@ -95,9 +95,9 @@ func enableControllers(root string) error {
 }
 
 // podProcesses returns what runs in the cluster's pods.
-func podProcesses() ([]int, error) {
+func (c cluster) podProcesses() ([]int, error) {
 	var pids []int
-	err := eachCgroup(func(dir string) error {
+	err := c.eachCgroup(func(dir string) error {
 		content, err := os.ReadFile(filepath.Join(dir, "cgroup.procs"))
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
@@ -114,9 +114,9 @@ func podProcesses() ([]int, error) {
 }
 
 // removeCgroups removes the pods' cgroups, which must be empty.
-func removeCgroups() error {
+func (c cluster) removeCgroups() error {
 	var dirs []string
-	if err := eachCgroup(func(dir string) error { dirs = append(dirs, dir); return nil }); err != nil {
+	if err := c.eachCgroup(func(dir string) error { dirs = append(dirs, dir); return nil }); err != nil {
 		return err
 	}
 	for _, dir := range slices.Backward(dirs) { // children first
@@ -128,13 +128,13 @@ func removeCgroups() error {
 }
 
 // eachCgroup visits the folders of the cluster's cgroups, parents first.
-func eachCgroup(visit func(dir string) error) error {
+func (c cluster) eachCgroup(visit func(dir string) error) error {
 	roots, _, err := hierarchies()
 	if err != nil {
 		return err
 	}
 	for _, root := range roots {
-		err := filepath.WalkDir(root+cgroupRoot, func(path string, d fs.DirEntry, err error) error {
+		err := filepath.WalkDir(root+c.CgroupRoot(), func(path string, d fs.DirEntry, err error) error {
 			if errors.Is(err, fs.ErrNotExist) {
 				return nil
 			}

@@ -58,7 +58,7 @@ func TestConfigurationIsWhole(t *testing.T) {
 		"containerd.toml":                       c.Socket(),
 		"cni/10-pods.conflist":                  podCIDR,
 		"registries/registry.k8s.io/hosts.toml": registryAddress,
-		"kubelet.yaml":                          "cgroupRoot: " + cgroupRoot,
+		"kubelet.yaml":                          "cgroupRoot: " + c.CgroupRoot(),
 		"kube-proxy.yaml":                       "clusterCIDR: " + podCIDR,
 		"admin.kubeconfig":                      "https://" + nodeIP + ":" + apiPort,
 		"metrics-server.kubeconfig":             "user: metrics-server",

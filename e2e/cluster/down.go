@@ -49,7 +49,7 @@ func (c cluster) killAll() error {
 		}
 		return pids, err
 	}
-	for _, find := range []func() ([]int, error){own, podProcesses, own} {
+	for _, find := range []func() ([]int, error){own, c.podProcesses, own} {
 		if err := kill(find); err != nil {
 			return err
 		}
@@ -79,7 +79,7 @@ func (c cluster) unmountAll() error {
 // busy for a moment.
 func (c cluster) awaitCgroups() error {
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		err := removeCgroups()
+		err := c.removeCgroups()
 		if err == nil || time.Now().After(deadline) {
 			return err
 		}
@@ -89,7 +89,7 @@ func (c cluster) awaitCgroups() error {
 // removeTraces removes what programs keep where no setting reaches: sockets of
 // shims, the network plugins' cache, links to pods' logs.
 func (c cluster) removeTraces() error {
-	traces, err := filepath.Glob("/var/lib/cni/results/" + network + "-*")
+	traces, err := filepath.Glob("/var/lib/cni/results/" + c.Network() + "-*")
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -29,10 +31,9 @@ const (
 	etcdPeer          = "127.0.0.1:12380"
 	registryAddress   = "127.0.0.1:15001"
 
-	network    = "slipway-test" // of the pods, and the context in kubeconfigs
-	cgroupRoot = "/slipway-test"
-	pauseImage = "registry.k8s.io/pause:3.10"
-	cniPlugins = "/usr/lib/cni" // where Debian's containernetworking-plugins lie
+	contextName = "slipway-test" // in kubeconfigs
+	pauseImage  = "registry.k8s.io/pause:3.10"
+	cniPlugins  = "/usr/lib/cni" // where Debian's containernetworking-plugins lie
 )
 
 // cluster is the folder that holds everything of a cluster: programs that are
@@ -67,6 +68,16 @@ func (c cluster) kubeconfig(user string) string {
 	return c.run(user + ".kubeconfig")
 }
 
+// name is the cluster's own, for what the machine's clusters share: one in
+// another folder may run in another network namespace.
+func (c cluster) name() string {
+	sum := sha256.Sum256([]byte(c.root))
+	return "slipway-test-" + hex.EncodeToString(sum[:3])
+}
+
+func (c cluster) Network() string    { return c.name() }
+func (c cluster) CgroupRoot() string { return "/" + c.name() }
+
 // The templates see the constants as methods.
 
 func (cluster) API() string               { return nodeIP + ":" + apiPort }
@@ -79,7 +90,6 @@ func (cluster) ProxyHealth() string       { return proxyHealth }
 func (cluster) ProxyMetrics() string      { return proxyMetrics }
 func (cluster) MetricsPort() string       { return metricsPort }
 func (cluster) Registry() string          { return registryAddress }
-func (cluster) Network() string           { return network }
-func (cluster) CgroupRoot() string        { return cgroupRoot }
+func (cluster) Context() string           { return contextName }
 func (cluster) PauseImage() string        { return pauseImage }
 func (cluster) CNI() string               { return cniPlugins }

@@ -72,7 +72,7 @@ func writeCertificates(dir string, now time.Time) error {
 
 func authority(now time.Time) (*x509.Certificate, *ecdsa.PrivateKey, error) {
 	template := x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: network},
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: contextName},
 		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(validity),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
 	}

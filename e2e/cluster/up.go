@@ -81,7 +81,7 @@ func (c cluster) prepare() error {
 	if err := c.writeConfig(); err != nil {
 		return err
 	}
-	if err := makeCgroups(); err != nil {
+	if err := c.makeCgroups(); err != nil {
 		return err
 	}
 	if err := setUpNetwork(); err != nil {
