@@ -15,7 +15,7 @@ import (
 // cannot be seen. A note's text stays the same as long as what it tells does.
 func (s *snapshot) notes() []string {
 	notes := slices.Clone(s.unseen)
-	for _, note := range []string{s.scaledBy(), s.templateBy(), s.placed()} {
+	for _, note := range []string{s.scaledBy(), s.templateBy(), s.kept(), s.placed()} {
 		if note != "" {
 			notes = append(notes, note)
 		}
@@ -65,10 +65,29 @@ func (s *snapshot) templateBy() string {
 	if len(changed) == 0 {
 		return note
 	}
-	if len(changed) > maxReasons {
-		changed = append(changed[:maxReasons:maxReasons], "…")
+	return note + ": " + listed(changed)
+}
+
+// kept is what others had changed in the pod template when we last wrote, and
+// what we left.
+func (s *snapshot) kept() string {
+	c := modelContainer(s.deployment.Spec.Template.Spec, s.name, s.container)
+	if c == nil || s.templateBy() != "" {
+		return ""
 	}
-	return note + ": " + printable(strings.Join(changed, ", "), maxText)
+	changed := drift(s.deployment, s.replicaSets, c.Name)
+	if len(changed) == 0 {
+		return ""
+	}
+	return "the pod template is not as it was when the release was first rolled out; what others changed is left: " + listed(changed) +
+		" (slipway rollback --whole-template takes it back)"
+}
+
+func listed(paths []string) string {
+	if len(paths) > maxReasons {
+		paths = append(paths[:maxReasons:maxReasons], "…")
+	}
+	return printable(strings.Join(paths, ", "), maxText)
 }
 
 func fieldName(name string) fieldpath.PathElement { return fieldpath.PathElement{FieldName: &name} }

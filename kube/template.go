@@ -151,7 +151,10 @@ func drift(d *appsv1.Deployment, sets []appsv1.ReplicaSet, container string) []s
 	if old == nil || sameTemplate(old.Spec.Template, d.Spec.Template) {
 		return nil
 	}
-	return differing(old.Spec.Template, d.Spec.Template, container, ours)
+	all := maps.Clone(set)
+	maps.Copy(all, ours)
+	maps.Copy(all, decodeFound(old.Annotations[annotationFound]).Fields)
+	return differing(old.Spec.Template, d.Spec.Template, container, all)
 }
 
 // differing returns the paths at which two templates differ, without those of
@@ -233,8 +236,12 @@ func branches(a, b any) (x, y map[string]any, ok bool) {
 	return x, y, x != nil && y != nil && list == other
 }
 
+// isFlat tells a map of texts, such as labels, from a thing with parts.
 func isFlat(v any) bool {
 	m, ok := v.(map[string]any)
+	if m["name"] != nil {
+		return false
+	}
 	for _, value := range m {
 		if branchesOf(value) != nil {
 			return false
