@@ -10,6 +10,8 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"sync/atomic"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
@@ -31,7 +33,7 @@ const maxStatus = 256 << 10
 // missing.
 func (t *Target) HTTP() *http.Client {
 	web := *t.http
-	web.Transport = throughProxy{web.Transport}
+	web.Transport, web.Timeout = throughProxy{t.guard}, 0 // whoever asks a model server knows how long
 	return &web
 }
 
@@ -43,36 +45,38 @@ func (t *Target) Front() string { return t.proxyURL("services", t.cfg.Ref.Name) 
 func (t *Target) podURL(name string) string { return t.proxyURL("pods", name) }
 
 func (t *Target) proxyURL(kind, name string) string {
-	return t.base.JoinPath("api/v1/namespaces", t.cfg.Ref.Namespace, kind, fmt.Sprintf("http:%s:%d", name, Port), "proxy").String()
+	return t.guard.base.JoinPath("api/v1/namespaces", t.cfg.Ref.Namespace, kind, fmt.Sprintf("http:%s:%d", name, Port), "proxy").String()
 }
 
 // guardedClient returns a client that sends our credentials to the API server
 // alone.
-func guardedClient(config *rest.Config) (*http.Client, *url.URL, error) {
+func guardedClient(config *rest.Config) (*http.Client, guard, error) {
 	const op = "connecting to the cluster"
 	base, _, err := rest.DefaultServerUrlFor(config)
 	if err != nil {
-		return nil, nil, &slipway.Error{Op: op, Code: slipway.Invalid, Err: err}
+		return nil, guard{}, &slipway.Error{Op: op, Code: slipway.Invalid, Err: err}
 	}
 	shared, err := rest.HTTPClientFor(config)
 	if err != nil {
-		return nil, nil, &slipway.Error{Op: op, Code: slipway.Invalid, Err: err}
+		return nil, guard{}, &slipway.Error{Op: op, Code: slipway.Invalid, Err: err}
 	}
 	web := *shared
 	if web.Transport == nil {
 		web.Transport = http.DefaultTransport
 	}
-	web.Transport = guard{base: base, next: web.Transport}
+	g := guard{base: base, next: web.Transport, trouble: new(atomic.Int64)}
+	web.Transport = watched{g}
 	web.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &web, base, nil
+	return &web, g, nil
 }
 
 var errElsewhere = errors.New("a request with the cluster's credentials was to go to another host")
 
 // guard keeps requests at the API server and bounds its answers.
 type guard struct {
-	base *url.URL
-	next http.RoundTripper
+	base    *url.URL
+	next    http.RoundTripper
+	trouble *atomic.Int64 // when the API server itself was last out of reach, Unix nanoseconds
 }
 
 func (g guard) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -92,14 +96,56 @@ func (g guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
+// watched notes when a call to the API server itself does not get through.
+type watched struct{ guard }
+
+func (w watched) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := w.guard.RoundTrip(req)
+	if err != nil && !errors.Is(err, context.Canceled) {
+		w.trouble.Store(time.Now().UnixNano())
+	}
+	return resp, err
+}
+
+// troubled is how long after it was out of reach an API server is blamed for
+// what does not come through it.
+const troubled = 15 * time.Second
+
+// blame tells a model server that does not answer in time from an API server
+// that is not there to ask it.
+func (g guard) blame(req *http.Request, err error) error {
+	if !errors.Is(err, context.DeadlineExceeded) || time.Since(time.Unix(0, g.trouble.Load())) > troubled && g.answers(req) {
+		return err
+	}
+	return unreached("asking through the API server", err)
+}
+
+// answers asks the API server for a sign of life.
+func (g guard) answers(req *http.Request) bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(req.Context()), 2*time.Second)
+	defer cancel()
+	probe, err := http.NewRequestWithContext(ctx, http.MethodGet, g.base.JoinPath("livez").String(), nil)
+	if err != nil {
+		return false
+	}
+	resp, err := g.RoundTrip(probe)
+	if err != nil {
+		return false
+	}
+	return resp.Body.Close() == nil
+}
+
 // throughProxy turns into errors what the API server answers in place of the
 // model server that was asked.
-type throughProxy struct{ next http.RoundTripper }
+type throughProxy struct{ guard }
 
 func (p throughProxy) RoundTrip(req *http.Request) (*http.Response, error) {
-	resp, err := p.next.RoundTrip(req)
-	if err != nil || resp.Header.Get("X-Model-Name") != "" {
-		return resp, err
+	resp, err := p.guard.RoundTrip(req)
+	if err != nil {
+		return nil, p.blame(req, err)
+	}
+	if resp.Header.Get("X-Model-Name") != "" {
+		return resp, nil
 	}
 	head, err := io.ReadAll(io.LimitReader(resp.Body, maxStatus))
 	if err != nil {

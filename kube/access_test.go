@@ -1,11 +1,14 @@
 package kube_test
 
 import (
+	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/slipway-dev/slipway"
 )
@@ -78,6 +81,31 @@ func TestFrontIsTheServiceThroughTheAPIServer(t *testing.T) {
 		if got := targetAt(t, host).Front(); got != want {
 			t.Errorf("front door of %s: %s, want %s", host, got, want)
 		}
+	}
+}
+
+// A model server that hangs is slow; an API server that hangs is away.
+func TestWhoIsSlow(t *testing.T) {
+	t.Parallel()
+	for name, away := range map[string]bool{"the model server": false, "the API server": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			target := answering(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				if away || strings.Contains(r.URL.Path, "/proxy/") {
+					<-r.Context().Done()
+				}
+			}))
+			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			defer cancel()
+			req, err := http.NewRequestWithContext(ctx, http.MethodGet, target.Front()+"/ready", nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = target.HTTP().Do(req)
+			if !errors.Is(err, context.DeadlineExceeded) || slipway.Retryable(err) != away {
+				t.Errorf("%v, may pass: %v", err, slipway.Retryable(err))
+			}
+		})
 	}
 }
 

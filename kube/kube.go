@@ -14,7 +14,6 @@ package kube
 
 import (
 	"net/http"
-	"net/url"
 	"time"
 
 	"k8s.io/client-go/kubernetes"
@@ -53,7 +52,7 @@ type Target struct {
 	client kubernetes.Interface
 	rest   *rest.Config
 	http   *http.Client // speaks to the API server with our credentials, and to nobody else
-	base   *url.URL     // of the API server
+	guard  guard
 }
 
 // New returns the target that the configuration names. It does not ask the
@@ -66,7 +65,7 @@ func New(cfg Config) (*Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	web, base, err := guardedClient(config)
+	web, guard, err := guardedClient(config)
 	if err != nil {
 		return nil, err
 	}
@@ -74,5 +73,5 @@ func New(cfg Config) (*Target, error) {
 	if err != nil {
 		return nil, &slipway.Error{Op: "connecting to the cluster", Code: slipway.Invalid, Err: err}
 	}
-	return &Target{cfg: cfg, client: client, rest: config, http: web, base: base}, nil
+	return &Target{cfg: cfg, client: client, rest: config, http: web, guard: guard}, nil
 }

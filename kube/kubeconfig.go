@@ -2,12 +2,17 @@ package kube
 
 import (
 	"path/filepath"
+	"time"
 
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/slipway-dev/slipway"
 )
+
+// callLimit bounds one call to the API server. A rollout has minutes, and must
+// not spend them on a connection that leads nowhere.
+const callLimit = 10 * time.Second
 
 // restConfig finds out how to reach the cluster the way kubectl does: from
 // KUBECONFIG, else ~/.kube/config, else from the pod this runs in. The context
@@ -23,7 +28,7 @@ func restConfig(cfg Config) (*rest.Config, error) {
 	config = rest.CopyConfig(config)
 	config.QPS, config.Burst = 50, 100 // a rollout is watched closely, for a minute or so
 	config.UserAgent = Manager
-	config.Timeout = 0 // each call has its context
+	config.Timeout = callLimit
 	return config, nil
 }
 

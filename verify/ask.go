@@ -143,10 +143,13 @@ func (c *checker) ask(ctx context.Context, method, url string, body []byte) (*re
 		return nil, &slipway.Problem{Kind: "stopped", Message: "was not asked to the end: " + printable(context.Cause(ctx).Error()), Heals: true, HealBy: time.Now()}
 	case errors.Is(err, errLarge):
 		return nil, &slipway.Problem{Kind: "too-large", Message: fmt.Sprintf("an answer is larger than %d MiB", maxReply>>20), Evidence: method + " " + req.URL.Path}
-	case timed.Err() != nil:
+	case timed.Err() != nil && !slipway.Retryable(err):
 		return nil, &slipway.Problem{Kind: "slow", Message: fmt.Sprintf("no answer within %s", c.cfg.Timeout), Evidence: method + " " + req.URL.Path}
 	}
 	p := &slipway.Problem{Kind: "unreachable", Message: "it does not answer", Evidence: printable(err.Error()), Hint: slipway.HintOf(err)}
+	if slipway.CodeOf(err) == slipway.Unauthorized { // if only until an API server that starts has read all rights
+		p.Kind, p.Message = "not-allowed", "it may not be asked"
+	}
 	heals(p)
 	return nil, p
 }

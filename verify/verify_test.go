@@ -396,3 +396,24 @@ func huge(w http.ResponseWriter, _ *http.Request) {
 		}
 	}
 }
+
+// What stands between the verifier and a replica may fail instead of it, and
+// says so by its error. That is nothing that the release has done.
+func TestWhatStandsBetweenMayHeal(t *testing.T) {
+	t.Parallel()
+	for kind, failure := range map[string]error{
+		"unreachable": (&slipway.Error{Code: slipway.Unavailable, Err: context.DeadlineExceeded}).WithHint("wait"),
+		"not-allowed": slipway.Errorf(slipway.Unauthorized, "asking", "the right to get pods/proxy is missing").WithHint("bind it"),
+	} {
+		client := &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) { return nil, failure })}
+		got := verify.Replicas(t.Context(), quick(verify.Config{HTTP: client}), observation(newReplica(t)), release(), golden())
+		p := got.Problem
+		if p == nil || p.Kind != kind || !p.Heals || p.Hint == "" || !strings.Contains(p.Evidence, failure.Error()) {
+			t.Errorf("%v gave %+v", failure, p)
+		}
+	}
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
