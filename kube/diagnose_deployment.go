@@ -74,7 +74,7 @@ func (s *snapshot) creation(current *appsv1.ReplicaSet, pods []corev1.Pod, now t
 			continue
 		}
 		p := slipway.Problem{Kind: words.kind, Message: words.message, Evidence: printable(text, maxText), Hint: s.kubectl("%s", words.hint)}
-		if words.kind == kindQuota && len(pods) > 0 {
+		if words.kind == kindQuota && len(pods) > 0 && !neverFits(text, len(pods)) {
 			return s.partly(p, pods, since, now)
 		}
 		return until(p, since.Add(words.limit), now)

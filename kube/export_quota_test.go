@@ -1,0 +1,4 @@
+package kube
+
+// NeverFits is neverFits, for tests.
+var NeverFits = neverFits
