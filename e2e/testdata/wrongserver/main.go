@@ -42,6 +42,7 @@ import (
 //	slow           answers rightly, each prediction after 12 s
 //	sick           is ready and right, and its health check fails
 //	crowded        the first that comes to the folder $PLACES is right, others end
+//	late           becomes ready 6 s after it began, and is right
 //	waits          becomes ready once the file $WAIT_FOR exists, and is right
 var fault string
 
@@ -157,6 +158,7 @@ func bend(ctx context.Context, inner string) http.Handler {
 	if fault == "lies" || fault == "nan" {
 		to.ModifyResponse = distort
 	}
+	start := time.Now()
 	var asked atomic.Int64
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		predicts := r.Method == http.MethodPost
@@ -169,7 +171,7 @@ func bend(ctx context.Context, inner string) http.Handler {
 			w.Header().Set("X-Model-Version", os.Getenv("MODEL_VERSION"))
 			http.Error(w, "out of breath", http.StatusServiceUnavailable)
 			return
-		case r.URL.Path == "/ready" && (fault == "never-ready" || fault == "waits" && missing(os.Getenv("WAIT_FOR"))):
+		case r.URL.Path == "/ready" && (fault == "never-ready" || fault == "late" && time.Since(start) < 6*time.Second || fault == "waits" && missing(os.Getenv("WAIT_FOR"))):
 			http.Error(w, "not yet", http.StatusServiceUnavailable)
 			return
 		case predicts && fault == "dies-later" && asked.Add(1) == 3:
