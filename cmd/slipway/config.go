@@ -45,6 +45,7 @@ type configEnvironment struct {
 	Env       map[string]string `yaml:"env"`
 	SecretEnv []string          `yaml:"secretEnv"`
 	Requests  *configRequests   `yaml:"requests"`
+	Startup   string            `yaml:"startup"`
 	After     string            `yaml:"after"`
 }
 
@@ -98,7 +99,7 @@ func (c *config) syntax(err error) error {
 	}
 	position := at.GetToken().Position
 	return usageError{usagef("%s:%d:%d: %s", c.path, position.Line, position.Column, at.GetMessage()).
-		WithHint("known keys: models, model, image, target, environments, name, env, secretEnv, requests, after")}
+		WithHint("known keys: models, model, image, target, environments, name, env, secretEnv, requests, cpu, memory, startup, after")}
 }
 
 // wrong is an error at a path of the file, "$.models[0].model".
@@ -172,11 +173,8 @@ func (c *config) validateEnvironments(path string, environments []configEnvironm
 			return c.wrong(at, "the environment %s has no target", e.Name)
 		}
 		seen[e.Name] = true
-		if err := c.validateTarget(at+".target", e.Target); err != nil {
+		if err := c.validateEnvironment(at, e); err != nil {
 			return err
-		}
-		if e.Requests != nil && isLocal(e.Target) {
-			return c.wrong(at+".requests", "requests are for kubernetes:// targets; a local one takes what its machine has")
 		}
 	}
 	for i, e := range environments {
@@ -190,8 +188,34 @@ func (c *config) validateEnvironments(path string, environments []configEnvironm
 	return nil
 }
 
+func (c *config) validateEnvironment(at string, e configEnvironment) error {
+	if err := c.validateTarget(at+".target", e.Target); err != nil {
+		return err
+	}
+	here := isLocal(e.Target)
+	switch {
+	case here && e.Requests != nil:
+		return c.wrong(at+".requests", "requests are for kubernetes:// targets; a local one takes what its machine has")
+	case here && e.Startup != "":
+		return c.wrong(at+".startup", "startup sets the startup probe of a kubernetes:// target; a local one has none")
+	}
+	for i, entry := range e.SecretEnv {
+		if err := checkSecretEnv(entry, here); err != nil {
+			return c.wrong(fmt.Sprintf("%s.secretEnv[%d]", at, i), "%v; %s", err, slipway.HintOf(err))
+		}
+	}
+	if err := c.validateStartup(at+".startup", e.Startup); err != nil {
+		return err
+	}
+	return c.validateRequests(at+".requests", e.Requests)
+}
+
 func (c *config) validateTarget(path, target string) error {
-	if _, err := slipway.ParseTargetRef(target); err != nil {
+	ref, err := slipway.ParseTargetRef(target)
+	if err == nil {
+		err = checkTarget(ref)
+	}
+	if err != nil {
 		return c.wrong(path, "%v", err)
 	}
 	return nil
@@ -200,6 +224,16 @@ func (c *config) validateTarget(path, target string) error {
 func isLocal(target string) bool {
 	ref, err := slipway.ParseTargetRef(target)
 	return err == nil && ref.Scheme == "local"
+}
+
+// targetOf returns the target of the entry's environment of that name, or "".
+func (m configModel) targetOf(environment string) string {
+	for _, e := range m.Environments {
+		if e.Name == environment {
+			return e.Target
+		}
+	}
+	return ""
 }
 
 // inOrder sorts environments so that each comes after the one it names.

@@ -5,8 +5,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/slipway-dev/slipway"
 )
 
 func TestConfigErrorsNameTheirPosition(t *testing.T) {
@@ -27,6 +30,17 @@ func TestConfigErrorsNameTheirPosition(t *testing.T) {
 		"unknown after":            {"models:\n  - model: models:/i/1\n    environments:\n      - {name: a, target: \"local://h:1\", after: b}\n", "slipway.yaml:4:49: there is no environment called b"},
 		"circle":                   {"models:\n  - model: models:/i/1\n    environments:\n      - {name: a, target: \"local://h:1\", after: b}\n      - {name: b, target: \"local://h:2\", after: a}\n", "wait for each other in a circle"},
 		"requests of a local one":  {"models:\n  - model: models:/i/1\n    environments:\n      - {name: a, target: \"local://h:1\", requests: {cpu: 100m}}\n", "requests are for kubernetes://"},
+		"startup of a local one":   {inEnvironment(`target: "local://h:1", startup: 5m`), "slipway.yaml:4:51: startup sets the startup probe"},
+		"startup that is no time":  {inEnvironment(`target: "kubernetes://a/b", startup: soon`), `slipway.yaml:4:56: "soon" is no time to start in`},
+		"startup without an end":   {inEnvironment(`target: "kubernetes://a/b", startup: 25h`), `slipway.yaml:4:56: "25h" is no time to start in`},
+		"cpu":                      {inEnvironment(`target: "kubernetes://a/b", requests: {cpu: 1Gi}`), `slipway.yaml:4:63: "1Gi" is no amount of CPU`},
+		"cpu of nothing":           {inEnvironment(`target: "kubernetes://a/b", requests: {cpu: 0m}`), `slipway.yaml:4:63: "0m" is no amount of CPU`},
+		"memory":                   {inEnvironment(`target: "kubernetes://a/b", requests: {memory: 512m}`), `slipway.yaml:4:66: "512m" is no amount of memory`},
+		"unknown request":          {inEnvironment(`target: "kubernetes://a/b", requests: {gpu: 1}`), `slipway.yaml:4:58: unknown field "gpu"`},
+		"bad namespace":            {inEnvironment(`target: "kubernetes://A_/b"`), `"A_" is no name of a namespace`},
+		"bad context":              {inEnvironment(`target: "kubernetes://a/b?kontext=c"`), `slipway.yaml:4:27: `},
+		"secret of a local one":    {inEnvironment(`target: "local://h:1", secretEnv: [OK, T=s/k]`), "slipway.yaml:4:58: T=s/k names a Kubernetes Secret"},
+		"secret without a key":     {inEnvironment(`target: "kubernetes://a/b", secretEnv: [T=s]`), `slipway.yaml:4:59: "s" is no SECRET/KEY`},
 		"env that is no map":       {"models:\n  - model: models:/i/1\n    environments:\n      - {name: a, target: \"local://h:1\", env: [A]}\n", "slipway.yaml:4:"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -39,6 +53,46 @@ func TestConfigErrorsNameTheirPosition(t *testing.T) {
 				t.Errorf("exit code %d, want %d", exitCode(t.Context(), err), exitUsage)
 			}
 		})
+	}
+}
+
+// inEnvironment is a slipway.yaml of one environment with these settings.
+func inEnvironment(settings string) string {
+	return "models:\n  - model: models:/i/1\n    environments:\n      - {name: a, " + settings + "}\n"
+}
+
+// What an environment of a cluster says comes into the release.
+func TestSettingsOfACluster(t *testing.T) {
+	t.Parallel()
+	c, err := decodeConfig("slipway.yaml", []byte(inEnvironment(
+		`target: "kubernetes://staging/iris?context=here&container=server", startup: 5m, requests: {cpu: "0.5", memory: 512Mi}, secretEnv: [A, B=vault/b.key]`)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := choose(modelFlags{}, placeFlags{}, c, none)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := all[0]
+	if want := (slipway.Requests{CPU: "0.5", Memory: "512Mi"}); s.requests != want || s.startup != 5*time.Minute || s.to.Query.Get("container") != "server" {
+		t.Errorf("got %+v", s)
+	}
+	if diff := cmp.Diff([]string{"A", "B=vault/b.key"}, s.secretEnv); diff != "" {
+		t.Errorf("secretEnv (-want +got):\n%s", diff)
+	}
+	if !givesSecret(s.secretEnv, "B") || givesSecret(s.secretEnv, "C") {
+		t.Error("which variables the Secrets give is not known")
+	}
+}
+
+// A target that is named by a flag alone is called after its namespace.
+func TestNameOfAnEnvironmentWithoutAFile(t *testing.T) {
+	t.Parallel()
+	for to, want := range map[string]string{"kubernetes://production/iris": "production", "local://127.0.0.1:8000": "local", "": "local"} {
+		all, err := choose(modelFlags{Model: "models:/iris/1"}, placeFlags{To: to}, &config{}, none)
+		if err != nil || all[0].environment != want {
+			t.Errorf("%s: got %+v, %v", to, all, err)
+		}
 	}
 }
 

@@ -65,7 +65,8 @@ func TestE2EKilledAtEverySideEffect(t *testing.T) {
 	}
 	told.Wait()
 	for _, effect := range sideEffects(t) {
-		if !crashes.struck[effect] && !t.Failed() {
+		inCluster := strings.HasPrefix(effect, "cluster.") // TestE2E… of the cluster kill there
+		if !crashes.struck[effect] && !inCluster && !t.Failed() {
 			t.Errorf("nothing was killed at %s: no tale calls it", effect)
 		}
 	}

@@ -45,6 +45,10 @@ type (
 		local localTarget
 		watch *watch
 	}
+	watchedCluster struct {
+		cluster clusterTarget
+		watch   *watch
+	}
 )
 
 // around wraps all ports. It is called before the target is wired, because
@@ -62,8 +66,13 @@ func (w *watch) around(p *ports) {
 		p.images = watchedImages{p.images, w}
 		return
 	}
-	p.target, p.journal, p.local = watchedTarget{p.target, w}, watchedJournal{p.journal, w}, watchedLocal{p.local, w}
-	p.verifier = watchedVerifier{p.verifier, w}
+	p.target, p.journal, p.verifier = watchedTarget{p.target, w}, watchedJournal{p.journal, w}, watchedVerifier{p.verifier, w}
+	if p.local != nil {
+		p.local = watchedLocal{p.local, w}
+	}
+	if p.cluster != nil {
+		p.cluster = watchedCluster{p.cluster, w}
+	}
 }
 
 // told tells of a call that gives a value.
@@ -181,4 +190,12 @@ func (l watchedLocal) Stats(ctx context.Context) (proxy.Stats, error) {
 
 func (l watchedLocal) File(image slipway.Digest, path string, limit int64) ([]byte, error) {
 	return told(l.watch, "local.File", func() ([]byte, error) { return l.local.File(image, path, limit) })
+}
+
+func (c watchedCluster) Find(ctx context.Context) error {
+	return toldOf(c.watch, "cluster.Find", func() error { return c.cluster.Find(ctx) })
+}
+
+func (c watchedCluster) Create(ctx context.Context) error {
+	return toldOf(c.watch, "cluster.Create", func() error { return c.cluster.Create(ctx) })
 }

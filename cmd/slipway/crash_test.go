@@ -25,6 +25,7 @@ var reads = map[string]bool{
 	"images.Resolve": true, "images.Base": true, "images.Plan": true, "images.Check": true, "images.File": true,
 	"target.Observe": true, "journal.Load": true, "journal.Lock.Fence": true, "journal.Lock.Lost": true,
 	"verifier.Verify": true, "local.Stats": true, "local.File": true,
+	"cluster.Find": true,
 }
 
 // forDrivers are the actions that no target is ever told.
@@ -154,7 +155,20 @@ const (
 	crashPlan   = "SLIPWAY_TEST_CRASH_PLAN"   // N:before, N:after, or 0: for nothing
 	crashVictim = "SLIPWAY_TEST_CRASH_VICTIM" // the folder whose supervisor is killed; empty: this process
 	crashLog    = "SLIPWAY_TEST_CRASH_LOG"    // the file that the calls are appended to
+	crashLease  = "SLIPWAY_TEST_CRASH_LEASE"  // how long a cluster's lock outlives its holder
 )
+
+// leasing is slipway with short locks in clusters. The test binary is it when
+// its environment says so.
+func leasing(lease string) {
+	p := &program{stdin: strings.NewReader(""), stdout: os.Stdout, stderr: os.Stderr, getenv: os.Getenv}
+	var err error
+	if p.lease, err = time.ParseDuration(lease); err != nil {
+		panic(err)
+	}
+	p.connect = p.wire
+	os.Exit(p.execute(context.Background(), os.Args[1:]))
+}
 
 // crashing is slipway with its ports watched, which kills itself or its
 // supervisor as planned. The test binary is it when its environment says so.

@@ -43,10 +43,6 @@ func (cmd deployCommand) Run(ctx context.Context, p *program, c *cli) error {
 	return p.say(results, nil)
 }
 
-// waits is the outcome of a release whose environment comes after one that did
-// not become live with this version.
-const waits rollout.Kind = "waits"
-
 // inTurn deploys, unless the environment comes after one of the results that
 // has nothing verified to show for it.
 func (j *journey) inTurn(ctx context.Context, results []outcomeResult) (rollout.Outcome, error) {
@@ -59,7 +55,6 @@ func (j *journey) inTurn(ctx context.Context, results []outcomeResult) (rollout.
 			j.story.conclude(message)
 			return rollout.Outcome{Kind: waits, Message: message}, nil
 		}
-		j.proven = before.Release.Model.Version
 	}
 	return j.deploy(ctx)
 }
@@ -126,7 +121,7 @@ func (j *journey) prepare(ctx context.Context, version slipway.ModelVersion) (sl
 			return j.release, err
 		}
 	}
-	for _, step := range []func(context.Context) error{j.keepReplicas, j.checkSecrets, j.validate, j.build, j.push} {
+	for _, step := range []func(context.Context) error{j.find, j.keepReplicas, j.checkSecrets, j.validate, j.build, j.push, j.create} {
 		if err := step(ctx); err != nil {
 			return j.release, err
 		}
@@ -138,6 +133,9 @@ func (j *journey) prepare(ctx context.Context, version slipway.ModelVersion) (sl
 // checkSecrets finds out before anything is built what the target would only
 // say at the end. In steps only the rollout needs the values.
 func (j *journey) checkSecrets(context.Context) error {
+	if j.to.Scheme != "local" {
+		return nil // they lie in the cluster, and reading them is not ours
+	}
 	for _, name := range j.release.SecretEnv {
 		if j.getenv(name) == "" {
 			return slipway.Errorf(slipway.Invalid, "deploying "+j.release.Model.String(), "the secret %s has no value", name).

@@ -46,7 +46,7 @@ models:
 		}
 	}
 	code, said := w.slipway(t.Context(), meanwhile, "deploy", "-o", "json")
-	if code != exitLive || !strings.Contains(said, "production waits: staging is live with version 1, and @champion points at iris 2 now") {
+	if code != exitLive || !strings.Contains(said, "production waits: staging has not verified iris 2; it is live with iris 1") {
 		t.Errorf("exit code %d\n%s", code, said)
 	}
 	if _, said = w.slipway(t.Context(), nil, "status", "production"); !strings.Contains(said, "serves    nothing") {

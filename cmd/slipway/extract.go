@@ -33,7 +33,7 @@ func (cmd extractCommand) Run(ctx context.Context, p *program, c *cli) error {
 		return err
 	}
 	if err := j.resolve(ctx); err != nil {
-		return err
+		return mustBeProven(err, j.after)
 	}
 	h := handover{cmd.Release}
 	if err := h.clear(); err != nil {
@@ -86,6 +86,9 @@ func (j *journey) resolve(ctx context.Context) error {
 		if err != nil {
 			return outcome{}, j.nothingPromoted(ctx, err)
 		}
+		if err := j.provenBefore(ctx, version); err != nil {
+			return outcome{}, err
+		}
 		j.release.Model = version
 		return outcome{message: fmt.Sprintf("%s ← %s", version, j.ref.Promotion())}, nil
 	})
@@ -101,22 +104,7 @@ func (j *journey) resolved(ctx context.Context) (slipway.ModelVersion, error) {
 		return slipway.ModelVersion{}, err
 	}
 	version, err := registry.Resolve(ctx, j.ref)
-	if err == nil && j.proven != "" && j.proven != version.Version {
-		err = j.notProven(version.ModelVersion)
-	}
 	return version.ModelVersion, err
-}
-
-// notProven is that a newer version was promoted than the one that the
-// environment before is live with: no failure, the next run brings both.
-type notProven struct{ why string }
-
-func (n notProven) Error() string { return n.why }
-
-func (j *journey) notProven(promoted slipway.ModelVersion) error {
-	left := notProven{fmt.Sprintf("%s waits: %s is live with version %s, and %s points at %s now", j.environment, j.after, j.proven, j.ref.Promotion(), promoted)}
-	j.story.warn("resolve", "%s", left)
-	return ended{code: exitLive, cause: left}
 }
 
 // directoryVersion names a model directory after its files.

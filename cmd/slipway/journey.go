@@ -58,7 +58,8 @@ func (p *program) begin(s settings) (*journey, error) {
 	j.release = slipway.Release{
 		SchemaVersion: slipway.RecordSchema, ID: id, Created: now, Phase: slipway.Resolving,
 		Asked: s.ref.String(), Environment: s.environment, Target: s.targetText(),
-		Strategy: slipway.Rolling(), Replicas: s.replicas, Env: s.env, SecretEnv: s.secretEnv,
+		After: s.afterTarget, Strategy: slipway.Rolling(), Replicas: s.replicas,
+		Env: s.env, SecretEnv: s.secretEnv, Requests: s.requests, Startup: s.startup,
 		Actor: actor(p.getenv), RunURL: runURL(p.getenv), Reason: orElse(s.reason, promoted(s.ref)),
 		Image: slipway.Image{Repository: s.image},
 	}

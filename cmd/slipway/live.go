@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -20,24 +22,33 @@ const redraw = 80 * time.Millisecond
 
 var spinner = []string{"⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"}
 
-// live writes one line a step on a terminal; the last one moves until its step
-// ends. Steps follow one another, so one moving line is enough.
+// live writes one line a step on a terminal; below them it keeps a block that
+// moves until its step ends: the step, and the target's replicas while they
+// change. Steps follow one another, so one block is enough.
+//
+// The cursor rests on the line after the block, so that whatever else is
+// written there, by a shell or a keyboard, neither breaks the block nor is
+// broken by it.
 type live struct {
 	mu    sync.Mutex
 	out   io.Writer
-	width func() int
+	size  func() (columns, lines int)
+	now   func() time.Time
 	color bool
 
 	step, text string        // of the moving line; step is empty when nothing moves
+	since      time.Time     // when the step began
+	scene      *scene        // the target as it was seen last; nil: nothing to show
 	aside      func() string // said at the end of the moving line; may be nil
 	frame      int
+	drawn      []string // the block as it stands on the terminal
 	stop, done chan struct{}
 }
 
 var _ teller = (*live)(nil)
 
-func newLive(out io.Writer, width func() int, color bool) *live {
-	l := &live{out: out, width: width, color: color, stop: make(chan struct{}), done: make(chan struct{})}
+func newLive(out io.Writer, size func() (columns, lines int), color bool) *live {
+	l := &live{out: out, size: size, now: time.Now, color: color, stop: make(chan struct{}), done: make(chan struct{})}
 	go l.run()
 	return l
 }
@@ -53,7 +64,7 @@ func (l *live) run() {
 		case <-tick.C:
 			l.mu.Lock()
 			l.frame++
-			l.draw()
+			l.write(nil)
 			l.mu.Unlock()
 		}
 	}
@@ -62,14 +73,13 @@ func (l *live) run() {
 func (l *live) close() {
 	close(l.stop)
 	<-l.done
-	l.erase()
+	l.write(nil)
 }
 
 func (l *live) title(text string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.erase()
-	fmt.Fprintf(l.out, "\n%s\n\n", l.paint(bold, text))
+	l.write([]string{"", l.paint(bold, text), ""})
 }
 
 func (l *live) say(aside func() string) {
@@ -81,8 +91,7 @@ func (l *live) say(aside func() string) {
 func (l *live) advice(what, command string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.erase()
-	fmt.Fprintf(l.out, "  %s %s\n", l.paint(faint, fmt.Sprintf("%-7s", what)), indent(command))
+	l.write([]string{fmt.Sprintf("  %s %s", l.paint(faint, fmt.Sprintf("%-7s", what)), indent(command))})
 }
 
 func (l *live) tell(e slipway.Event, took time.Duration) {
@@ -90,10 +99,13 @@ func (l *live) tell(e slipway.Event, took time.Duration) {
 	defer l.mu.Unlock()
 	switch e.Kind {
 	case slipway.Started:
-		l.step, l.text = e.Step, clean(e.Message)
-	case slipway.Progress, slipway.Observed:
-		l.text = clean(progressText(e))
+		l.begin(e)
+	case slipway.Observed:
+		l.see(e)
 		return // the next redraw shows it
+	case slipway.Progress:
+		l.text = clean(progressText(e))
+		return
 	case slipway.Succeeded:
 		l.end(l.paint(green, "✓"), e, took)
 	case slipway.Stopped:
@@ -105,10 +117,27 @@ func (l *live) tell(e slipway.Event, took time.Duration) {
 			l.print(" ", e.Step, clean(e.Message), "")
 		}
 	case slipway.Concluded:
-		l.erase()
-		fmt.Fprintf(l.out, "\n%s\n", clean(e.Message))
+		l.scene = nil
+		l.write([]string{"", clean(e.Message)})
 	}
-	l.draw()
+	l.write(nil)
+}
+
+// begin makes a step the one that moves. What the target looked like stays in
+// view from one of its steps to the next.
+func (l *live) begin(e slipway.Event) {
+	l.step, l.text, l.since = e.Step, clean(e.Message), e.At
+	if !onTarget(e.Step) {
+		l.scene = nil
+	}
+	if l.scene != nil {
+		l.scene.deadline = e.Deadline
+	}
+}
+
+func (l *live) see(e slipway.Event) {
+	seen := sceneOf(e)
+	l.scene = &seen
 }
 
 func (l *live) end(mark string, e slipway.Event, took time.Duration) {
@@ -121,47 +150,110 @@ func (l *live) end(mark string, e slipway.Event, took time.Duration) {
 	l.print(mark, e.Step, clean(eventText(e)), when(took >= time.Millisecond, seconds(took)))
 }
 
-// print writes a line that stays, above the moving one.
+// print writes a line that stays, above the moving block.
 func (l *live) print(mark, step, text, took string) {
-	l.erase()
 	lines := strings.Split(text, "\n")
 	head := fmt.Sprintf("%-10s ", step)
-	room := l.width() - 4 - len(head)
+	columns, _ := l.size()
+	room := columns - 4 - len(head)
 	if room < narrow {
 		took = ""
 	}
 	if took != "" {
 		room -= 10
 	}
+	var stay []string
 	for i, line := range wrap(lines[0], room) {
 		switch {
 		case i == 0 && took != "":
-			fmt.Fprintf(l.out, "  %s %s%s %s\n", mark, head, runewidth.FillRight(line, room), l.paint(faint, fmt.Sprintf("%9s", took)))
+			stay = append(stay, fmt.Sprintf("  %s %s%s %s", mark, head, runewidth.FillRight(line, room), l.paint(faint, fmt.Sprintf("%9s", took))))
 		case i == 0:
-			fmt.Fprintf(l.out, "  %s %s%s\n", mark, head, line)
+			stay = append(stay, fmt.Sprintf("  %s %s%s", mark, head, line))
 		default:
-			fmt.Fprintf(l.out, "    %s%s\n", strings.Repeat(" ", len(head)), line)
+			stay = append(stay, "    "+strings.Repeat(" ", len(head))+line)
 		}
 	}
 	for _, line := range lines[1:] {
-		fmt.Fprintf(l.out, "      %s\n", line)
+		stay = append(stay, "      "+line)
 	}
+	l.write(stay)
 }
 
-// draw writes the moving line in place.
-func (l *live) draw() {
+// spare is how many lines of the terminal the block leaves to what was before.
+const spare = 4
+
+// block is what moves: the step, and below it the replicas.
+func (l *live) block() []string {
 	if l.step == "" {
-		return
+		return nil
 	}
-	text := fmt.Sprintf("%-10s %s", l.step, l.text)
+	columns, lines := l.size()
+	now := l.now()
+	text := fmt.Sprintf("%-10s %s", l.step, l.moving(now))
 	if l.aside != nil {
-		text = runewidth.FillRight(text, l.width()/2) + "   " + l.aside()
+		text = runewidth.FillRight(text, columns/2) + "   " + l.aside()
 	}
-	text = runewidth.Truncate(text, l.width()-5, "…")
-	fmt.Fprintf(l.out, "\r\x1b[K  %s %s", l.paint(cyan, spinner[l.frame%len(spinner)]), text)
+	all := []string{"  " + l.paint(cyan, spinner[l.frame%len(spinner)]) + " " + runewidth.Truncate(text, columns-5, "…")}
+	if l.scene != nil && lines > spare {
+		all = append(all, l.scene.tree(now, columns-1, lines-spare, l.color)...)
+	}
+	return all
 }
 
-func (l *live) erase() { fmt.Fprint(l.out, "\r\x1b[K") }
+// moving is the text of the moving line.
+func (l *live) moving(now time.Time) string {
+	if l.scene == nil {
+		return l.text
+	}
+	parts := []string{l.text, l.scene.summary()}
+	if took := now.Sub(l.since); took > time.Second {
+		parts = append(parts, seconds(took)+when(took > patience, leftText(l.scene.deadline, now)))
+	}
+	if p := l.scene.observed.Problem; p != nil {
+		parts = append(parts, clean(p.Message)+leftText(p.HealBy, now))
+	}
+	return strings.Join(slices.DeleteFunc(parts, func(s string) bool { return s == "" }), "   ")
+}
+
+// patience is how long a step lasts before one wants to know how long it may.
+const patience = 5 * time.Second
+
+// write puts lines that stay where the block stood, and the block as it is now
+// below them, all at once, so that nothing flickers.
+func (l *live) write(stay []string) {
+	_, lines := l.size()
+	var b strings.Builder
+	if up := min(l.rows(), lines-1); up > 0 {
+		fmt.Fprintf(&b, "\r\x1b[%dA", up)
+	}
+	block := l.block()
+	for _, line := range append(stay, block...) {
+		b.WriteString("\r" + line + "\x1b[K\n")
+	}
+	if len(l.drawn) > 0 {
+		b.WriteString("\r\x1b[J")
+	}
+	l.drawn = block
+	if b.Len() > 0 {
+		io.WriteString(l.out, b.String())
+	}
+}
+
+// rows is how many lines of the terminal the block takes up: more than it has,
+// once the terminal has become narrower and broke them.
+func (l *live) rows() int {
+	columns, _ := l.size()
+	rows := 0
+	for _, line := range l.drawn {
+		rows += 1 + max(0, visible(line)-1)/columns
+	}
+	return rows
+}
+
+// visible is how many columns a line takes up.
+func visible(line string) int { return runewidth.StringWidth(coloured.ReplaceAllString(line, "")) }
+
+var coloured = regexp.MustCompile("\x1b\\[[0-9]*m")
 
 // The colours, as SGR codes (ECMA-48, 8.3.117).
 const (
@@ -176,7 +268,7 @@ const (
 func (l *live) paint(code, text string) string { return paint(l.color, code, text) }
 
 func paint(color bool, code, text string) string {
-	if !color {
+	if !color || code == "" {
 		return text
 	}
 	return "\x1b[" + code + "m" + text + "\x1b[0m"

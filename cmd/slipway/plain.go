@@ -4,41 +4,101 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/slipway-dev/slipway"
 )
 
-// quietFor is how often plain output mentions the progress of a long step.
+// quietFor is how long plain output says nothing while a step lasts.
 const quietFor = 10 * time.Second
 
-// plain writes one line an event, for CI logs. Indicators stand on lines of
-// their own, so that both grep and grep -x find them.
+// plain writes one line an event, for CI logs: what changes on the target, not
+// each look at it, and after some quiet what is waited for. Indicators stand
+// on lines of their own, so that both grep and grep -x find them.
 type plain struct {
-	out       io.Writer
-	mentioned time.Time
+	mu  sync.Mutex
+	out io.Writer
+
+	step      string    // that lasts; empty: none
+	started   time.Time // when it began
+	said      string    // of its progress
+	scene     scene     // the target as it was seen last; zero: not yet
+	mentioned time.Time // when the last line was written, by the clock of this machine
+
+	stop, done chan struct{}
 }
 
 var _ teller = (*plain)(nil)
 
-func (p *plain) title(text string) { fmt.Fprintln(p.out, text) }
-func (p *plain) close()            {}
+func newPlain(out io.Writer) *plain {
+	p := &plain{out: out, stop: make(chan struct{}), done: make(chan struct{})}
+	go p.run()
+	return p
+}
+
+// run breaks long silences.
+func (p *plain) run() {
+	defer close(p.done)
+	tick := time.NewTicker(quietFor / 10)
+	defer tick.Stop()
+	for {
+		select {
+		case <-p.stop:
+			return
+		case <-tick.C:
+			p.beat(time.Now())
+		}
+	}
+}
+
+func (p *plain) beat(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.step == "" || now.Sub(p.mentioned) < quietFor {
+		return
+	}
+	text := orElse(p.said, "not done yet")
+	if len(p.scene.observed.Replicas) > 0 {
+		text = p.scene.summary() + orNothing("; ", p.scene.waitsFor(now))
+	}
+	text += ", " + wholeSeconds(now.Sub(p.started)) + " so far" + leftText(p.scene.deadline, now)
+	p.line(slipway.Event{At: now, Step: p.step}, text)
+}
+
+func (p *plain) close() {
+	close(p.stop)
+	<-p.done
+}
+
 func (p *plain) say(func() string) {}
 
+func (p *plain) title(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	fmt.Fprintln(p.out, text)
+}
+
 func (p *plain) advice(what, command string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	fmt.Fprintf(p.out, "  %-7s %s\n", what, indent(command))
 }
 
 func (p *plain) tell(e slipway.Event, took time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	switch e.Kind {
 	case slipway.Started:
-		p.mentioned = e.At
-	case slipway.Progress, slipway.Observed:
-		if text := progressText(e); text != "" && e.At.Sub(p.mentioned) >= quietFor {
-			p.mentioned = e.At
-			p.line(e, text)
-		}
+		p.begin(e)
+	case slipway.Progress:
+		p.said = progressText(e)
 		return
+	case slipway.Observed:
+		p.see(e)
+		return
+	case slipway.Succeeded, slipway.Stopped:
+		p.step = when(p.step != e.Step, p.step)
 	}
 	switch text := eventText(e); {
 	case text == "":
@@ -52,7 +112,25 @@ func (p *plain) tell(e slipway.Event, took time.Duration) {
 	}
 }
 
+func (p *plain) begin(e slipway.Event) {
+	p.step, p.started, p.said, p.mentioned = e.Step, e.At, "", time.Now()
+	if !onTarget(e.Step) {
+		p.scene = scene{}
+	}
+	p.scene.deadline = e.Deadline
+}
+
+// see tells what has changed on the target since it was looked at last.
+func (p *plain) see(e slipway.Event) {
+	seen := sceneOf(e)
+	for _, change := range seen.changes(p.scene, e.At) {
+		p.line(e, change)
+	}
+	p.scene = seen
+}
+
 func (p *plain) line(e slipway.Event, text string) {
+	p.mentioned = time.Now()
 	for i, l := range strings.Split(clean(text), "\n") {
 		if i == 0 {
 			fmt.Fprintf(p.out, "%s %-9s %s\n", e.At.Format("15:04:05"), e.Step, l)
@@ -98,11 +176,9 @@ func evidence(p slipway.Problem) string {
 	return clip(strings.Join(strings.Fields(text), " "), 600)
 }
 
-// progressText is how far a step is: "52 kB of 13 MB", "●●○ new  ●● old".
+// progressText is how far a step is: "52 kB of 13 MB".
 func progressText(e slipway.Event) string {
 	switch {
-	case e.Observation != nil:
-		return replicasText(*e.Observation, e.Release)
 	case e.Unit == "bytes" && e.Total > 0:
 		return bytesText(e.Done) + " of " + bytesText(e.Total)
 	case e.Unit == "bytes":
@@ -111,32 +187,4 @@ func progressText(e slipway.Event) string {
 		return fmt.Sprintf("%d of %d %s", e.Done, e.Total, e.Unit)
 	}
 	return e.Message
-}
-
-// replicasText draws the replicas, the release's own and all others: a full dot
-// is ready, an empty one is not.
-func replicasText(o slipway.Observation, release slipway.ReleaseID) string {
-	var fresh, old, waiting string
-	for _, r := range o.Replicas {
-		dot := "○"
-		if r.State == slipway.Ready {
-			dot = "●"
-		}
-		if r.Release != release {
-			old += dot
-			continue
-		}
-		fresh += dot
-		if r.State == slipway.Starting || r.State == slipway.Failed {
-			waiting = "  " + r.Name + " " + string(r.State)
-		}
-	}
-	var parts []string
-	if fresh != "" {
-		parts = append(parts, fresh+" new")
-	}
-	if old != "" {
-		parts = append(parts, old+" old")
-	}
-	return strings.Join(parts, "   ") + waiting
 }

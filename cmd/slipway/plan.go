@@ -28,7 +28,7 @@ type planResult struct {
 	Target        string                `json:"target"`
 	Model         slipway.ModelVersion  `json:"model"`
 	Serving       *slipway.ModelVersion `json:"serving"` // null: nothing
-	Would         string                `json:"would"`   // deploy, nothing-to-do, held, quarantined
+	Would         string                `json:"would"`   // deploy, nothing-to-do, held, quarantined, waits
 	Image         slipway.Image         `json:"image"`
 	Layers        int                   `json:"layers"`
 	UploadLayers  int                   `json:"uploadLayers"`
@@ -71,7 +71,11 @@ func (cmd planCommand) Run(ctx context.Context, p *program, c *cli) error {
 }
 
 func (j *journey) plan(ctx context.Context) (planResult, error) {
-	for _, step := range []func(context.Context) error{j.resolve, j.validate, j.build} {
+	waiting, err := j.resolveToPlan(ctx)
+	if err != nil {
+		return planResult{}, err
+	}
+	for _, step := range []func(context.Context) error{j.validate, j.build} {
 		if err := step(ctx); err != nil {
 			return planResult{}, err
 		}
@@ -87,7 +91,10 @@ func (j *journey) plan(ctx context.Context) (planResult, error) {
 	if err != nil {
 		return plan, err
 	}
-	plan.Would, plan.Replicas = j.would(record), len(observed.Replicas)
+	plan.Would, plan.Replicas = j.would(record), toReplace(observed)
+	if waiting {
+		plan.Would = string(waits)
+	}
 	plan.Fastest, plan.Slowest, plan.Releases = times(record.History)
 	if err := j.planUpload(ctx, &plan); err != nil {
 		return plan, err
@@ -98,6 +105,21 @@ func (j *journey) plan(ctx context.Context) (planResult, error) {
 	}
 	plan.Serving = &record.Live.Model
 	return plan, j.planReplacement(ctx, &plan, *record.Live)
+}
+
+// toReplace counts the replicas that are there to stay.
+func toReplace(o slipway.Observation) int {
+	return len(slices.DeleteFunc(o.Replicas, func(r slipway.Replica) bool { return r.State == slipway.Draining }))
+}
+
+// resolveToPlan goes on also where the environment would wait for another.
+func (j *journey) resolveToPlan(ctx context.Context) (waiting bool, err error) {
+	var left notProven
+	if err = j.resolve(ctx); !errors.As(err, &left) {
+		return false, err
+	}
+	j.release.Model = left.version
+	return true, nil
 }
 
 // would is what the target would answer to the version.

@@ -5,13 +5,13 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/slipway-dev/slipway"
+	"github.com/slipway-dev/slipway/kube"
 	"github.com/slipway-dev/slipway/local"
 	"github.com/slipway-dev/slipway/local/proxy"
 	"github.com/slipway-dev/slipway/mlflow"
@@ -28,7 +28,9 @@ type ports struct {
 	target   slipway.Target // nil without a target
 	journal  slipway.Journal
 	verifier verifier
-	local    localTarget // what only a local target has
+	local    localTarget   // what only a target on this machine can do; nil elsewhere
+	cluster  clusterTarget // what only a target in a cluster can do; nil elsewhere
+	goldens  verify.Golden // where those of images that are not here yet are kept; nil: the target keeps them
 	cacheDir string
 }
 
@@ -65,6 +67,25 @@ type localTarget interface {
 	File(image slipway.Digest, path string, limit int64) ([]byte, error)
 }
 
+// clusterTarget is what only a target in a cluster can do.
+type clusterTarget interface {
+	Find(context.Context) error   // NotFound: there is no such Deployment yet
+	Create(context.Context) error // makes what is missing of namespace and objects
+}
+
+// stats returns what the target's own proxy has counted; nil where nothing
+// counts for us.
+func (w *ports) stats(ctx context.Context) (*proxy.Stats, error) {
+	if w.local == nil {
+		return nil, nil
+	}
+	counted, err := w.local.Stats(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &counted, nil
+}
+
 // wire connects a run to the real worlds. It and its two halves are the only
 // places that know them all.
 func (p *program) wire(s settings) (*ports, error) {
@@ -97,12 +118,20 @@ func (p *program) openMLflow(s settings, home string) (modelRegistry, error) {
 	return client, nil
 }
 
-// wireTarget adds the target, which pulls from the image registry in w.
+// wireTarget adds the target, which a local one makes from images of the
+// registry in w, and a cluster from the registry itself.
 func (p *program) wireTarget(w *ports, s settings) error {
-	w.verifier = verify.Verifier{Golden: goldens{images: w.images}.find}
-	if s.to.Scheme == "" {
-		return nil
+	switch s.to.Scheme {
+	case "local":
+		return p.wireLocal(w, s)
+	case "kubernetes":
+		return p.wireCluster(w, s)
 	}
+	w.verifier = verify.Verifier{Golden: goldens{images: w.images}.find}
+	return nil
+}
+
+func (p *program) wireLocal(w *ports, s settings) error {
 	executable, err := os.Executable()
 	if err != nil {
 		return &slipway.Error{Op: "finding this program", Code: slipway.Internal, Err: err}
@@ -116,6 +145,19 @@ func (p *program) wireTarget(w *ports, s settings) error {
 	}
 	w.target, w.local, w.journal = target, target, target.Journal()
 	w.verifier = verify.Verifier{Config: verify.Config{Front: target.Front()}, Golden: goldens{w.images, target}.find}
+	return nil
+}
+
+// wireCluster needs nothing of this machine but a kubeconfig: what a release
+// must know of those before it lies in the cluster.
+func (p *program) wireCluster(w *ports, s settings) error {
+	target, err := kube.New(kube.Config{Ref: s.to, Getenv: p.getenv})
+	if err != nil {
+		return usageError{err}
+	}
+	w.target, w.cluster, w.journal = target, target, target.Journal()
+	w.goldens = goldens{w.images, keptGoldens{filepath.Join(w.cacheDir, "golden")}}.find
+	w.verifier = verify.Verifier{Config: verify.Config{HTTP: target.HTTP(), Front: target.Front()}, Golden: w.goldens}
 	return nil
 }
 
@@ -147,41 +189,4 @@ func (p *program) localTargets() []string {
 		}
 	}
 	return targets
-}
-
-// goldens finds the golden predictions of a release's image in the image
-// registry: no other step need have left them here. Where that is out of
-// reach, which must not keep a target from going back, the target's own copy
-// of the image does.
-type goldens struct {
-	images imageRegistry
-	copies localTarget // nil without a target on this machine
-}
-
-const (
-	goldenPath  = mlmodel.ImageReleaseDir + "/" + mlmodel.GoldenFile
-	goldenLimit = 64 << 20        // bytes
-	goldenWait  = 5 * time.Second // for the image registry, where there is a copy
-)
-
-func (g goldens) find(ctx context.Context, r slipway.Release) (mlmodel.Golden, error) {
-	var data []byte
-	missing := error(slipway.Errorf(slipway.NotFound, "reading the golden predictions", "no copy of the image is here"))
-	if g.copies != nil {
-		data, missing = g.copies.File(r.Image.Digest, goldenPath, goldenLimit)
-	}
-	asking := ctx
-	if missing == nil {
-		var cancel context.CancelFunc
-		asking, cancel = context.WithTimeout(ctx, goldenWait)
-		defer cancel()
-	}
-	pulled, err := g.images.File(asking, r.Image, strings.TrimPrefix(goldenPath, "/"), goldenLimit)
-	switch {
-	case err == nil:
-		data = pulled
-	case missing != nil:
-		return mlmodel.Golden{}, err
-	}
-	return mlmodel.DecodeGolden(data)
 }

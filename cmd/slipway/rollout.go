@@ -17,6 +17,7 @@ type rolloutFlags struct {
 	Retry     bool `help:"Deploy a quarantined version all the same."`
 	NoWayBack bool `help:"Go on although the image that serves now cannot be pulled any more."`
 	MoveAlias bool `help:"After a rollback, point the alias back at the version that serves."`
+	Create    bool `help:"Make namespace, Deployment and what belongs to it from slipway's own manifest, where the cluster has no such Deployment."`
 }
 
 type rolloutCommand struct {
@@ -40,7 +41,15 @@ func (cmd rolloutCommand) Run(ctx context.Context, p *program) error {
 	}
 	j.count(ctx)
 	j.rolling = cmd.rolloutFlags
+	for _, step := range []func(context.Context) error{j.find, j.create} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
 	out, err := j.driver().Rollout(ctx, j.ask(j.made))
+	if waiting := mustBeProven(err, orElse(j.after, j.afterTarget)); waiting != err {
+		return waiting
+	}
 	return j.finish(ctx, h, out, err)
 }
 
@@ -76,8 +85,8 @@ func (j *journey) cost(r slipway.Release) string {
 	if j.before == nil {
 		return text
 	}
-	now, err := j.local.Stats(context.Background())
-	if err != nil {
+	now, err := j.stats(context.Background())
+	if err != nil || now == nil {
 		return text // it was told well already; this is no reason to fail
 	}
 	answered, lost := now.Answered-j.before.Answered, now.Lost-j.before.Lost
@@ -104,6 +113,9 @@ func (j *journey) resolveAgain(ctx context.Context) (slipway.ModelVersion, error
 		return j.release.Model, err
 	}
 	version, err := j.resolved(ctx)
+	if err == nil {
+		err = j.provenBefore(ctx, version)
+	}
 	if err == nil && version.Version == j.release.Model.Version {
 		return j.release.Model, nil
 	}
@@ -122,7 +134,7 @@ func (j *journey) made(_ context.Context, version slipway.ModelVersion) (slipway
 
 // keepReplicas asks for as many replicas as serve, where nobody says how many.
 func (j *journey) keepReplicas(ctx context.Context) error {
-	if j.replicas > 0 {
+	if j.replicas > 0 || j.to.Scheme != "local" { // a cluster keeps count itself
 		return nil
 	}
 	record, err := j.journal.Load(ctx)
@@ -132,11 +144,38 @@ func (j *journey) keepReplicas(ctx context.Context) error {
 	return err
 }
 
+// find makes sure, before anything is built, that the cluster has the
+// Deployment that the release is to change, or that it is to be made.
+func (j *journey) find(ctx context.Context) error {
+	if j.rolling.Create && j.cluster == nil {
+		return usageError{usagef("--create makes a Deployment, and %s is none", j.targetText()).WithHint("leave out --create")}
+	}
+	if j.rolling.Create || j.cluster == nil {
+		return nil
+	}
+	return j.cluster.Find(ctx)
+}
+
+// create makes the Deployment and all it needs, where it is missing.
+func (j *journey) create(ctx context.Context) error {
+	if !j.rolling.Create {
+		return nil
+	}
+	if err := j.cluster.Find(ctx); slipway.CodeOf(err) != slipway.NotFound {
+		return err
+	}
+	if err := j.cluster.Create(ctx); err != nil {
+		return err
+	}
+	j.story.note("rollout", "made the Deployment %s in the namespace %s, and what belongs to it", j.to.Name, j.to.Namespace)
+	return nil
+}
+
 // count notes what the target's clients had asked for before. Without it, the
 // end of the release says less; that is all.
 func (j *journey) count(ctx context.Context) {
-	if before, err := j.local.Stats(ctx); err == nil {
-		j.before = &before
+	if before, err := j.stats(ctx); err == nil {
+		j.before = before
 	}
 }
 
@@ -144,12 +183,17 @@ func (j *journey) count(ctx context.Context) {
 // would give it.
 func (j *journey) sameSettings(live slipway.Release) bool {
 	return maps.Equal(live.Env, j.release.Env) && slices.Equal(live.SecretEnv, j.release.SecretEnv) &&
+		live.Requests == j.release.Requests && live.Startup == j.release.Startup &&
 		(j.replicas == 0 || j.replicas == live.Replicas)
 }
 
-// wayBack makes sure that a rollback could pull the image it needs.
+// wayBack makes sure that a rollback could pull the image it needs, and keeps
+// its golden predictions at hand, with which it would be verified.
 func (j *journey) wayBack(ctx context.Context, previous slipway.Release) error {
 	err := j.images.Check(ctx, previous.Image)
+	if err == nil && j.goldens != nil {
+		_, err = j.goldens(ctx, previous)
+	}
 	if err == nil {
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/slipway-dev/slipway"
 )
@@ -22,11 +23,11 @@ type modelFlags struct {
 // placeFlags say which image and which target.
 type placeFlags struct {
 	Image       string            `placeholder:"HOST/PATH" help:"Repository in the image registry; $ACR_LOGIN_SERVER/NAME by default."`
-	To          string            `placeholder:"TARGET" help:"local://HOST:PORT."`
-	Environment string            `short:"e" placeholder:"NAME" help:"Environment of slipway.yaml; or a name for the target given with --to (local)."`
+	To          string            `placeholder:"TARGET" help:"kubernetes://NAMESPACE/DEPLOYMENT[?context=NAME&container=NAME] or local://HOST:PORT."`
+	Environment string            `short:"e" placeholder:"NAME" help:"Environment of slipway.yaml; or a name for the target given with --to (the namespace, or local)."`
 	Env         map[string]string `placeholder:"NAME=VALUE" help:"Environment variables of the model server."`
-	SecretEnv   []string          `placeholder:"NAME" help:"Variables of this process that the model server gets too; only their names are recorded."`
-	Replicas    int               `placeholder:"N" help:"How many replicas serve (as many as before; 2 at first)."`
+	SecretEnv   []string          `placeholder:"NAME" help:"Variables that the model server gets and nobody records. In a cluster from the Secret called like the Deployment, or NAME=SECRET/KEY from another; on this machine from this process."`
+	Replicas    int               `placeholder:"N" help:"How many replicas serve (as many as before; on this machine 2 at first)."`
 	Reason      string            `placeholder:"TEXT" help:"Why this release is started, for the history."`
 }
 
@@ -44,9 +45,11 @@ type settings struct {
 	secretEnv   []string
 	replicas    int
 	reason      string
-	server      string          // --server, also for images of another platform
-	after       string          // the environment that must be live with the version first
-	proven      slipway.Version // the version that is live there; empty: any
+	server      string           // --server, also for images of another platform
+	requests    slipway.Requests // of a replica, in a cluster
+	startup     time.Duration    // how long a replica may take to become ready; 0: as the target has it
+	after       string           // the environment that must have verified the version first
+	afterTarget string           // and its target
 }
 
 // choose returns the releases that the flags and the configuration name
@@ -64,6 +67,9 @@ func choose(m modelFlags, pl placeFlags, c *config, getenv func(string) string) 
 		}
 		for _, e := range environments {
 			s, err := merge(m, pl, entry, e, getenv)
+			if err == nil {
+				err = s.check()
+			}
 			if err != nil {
 				return nil, err
 			}
@@ -99,7 +105,7 @@ func chooseModels(model string, pl placeFlags, c *config) ([]configModel, error)
 			return found, nil
 		}
 	}
-	byFlags := configEnvironment{Name: orElse(pl.Environment, "local"), Target: pl.To}
+	byFlags := configEnvironment{Name: orElse(pl.Environment, environmentOf(pl.To)), Target: pl.To}
 	return []configModel{{Model: model, Environments: []configEnvironment{byFlags}}}, nil
 }
 
@@ -152,7 +158,8 @@ func chooseEnvironments(m configModel, pl placeFlags) ([]configEnvironment, erro
 
 func merge(m modelFlags, pl placeFlags, entry configModel, e configEnvironment, getenv func(string) string) (settings, error) {
 	s := settings{
-		mlflowURI: m.MLflow, strict: m.Strict, environment: e.Name, after: e.After, replicas: pl.Replicas, reason: pl.Reason,
+		mlflowURI: m.MLflow, strict: m.Strict, environment: e.Name, replicas: pl.Replicas, reason: pl.Reason,
+		after: e.After, afterTarget: entry.targetOf(e.After), requests: e.Requests.requests(), startup: startupOf(e.Startup),
 		image:     orElse(pl.Image, entry.Image),
 		env:       maps.Clone(e.Env),
 		secretEnv: e.SecretEnv,
@@ -202,9 +209,8 @@ func (s *settings) setTarget(target string) error {
 	if err != nil {
 		return usageError{err}
 	}
-	if ref.Scheme != "local" {
-		return usageError{usagef("%s: this slipway deploys to local://HOST:PORT; Kubernetes comes later", target).
-			WithHint("use --to local://127.0.0.1:8000")}
+	if err := checkTarget(ref); err != nil {
+		return usageError{err}
 	}
 	s.to = ref
 	return nil
@@ -215,7 +221,7 @@ func (s settings) needsTarget() error {
 	if s.to.Scheme != "" {
 		return nil
 	}
-	return usageError{usagef("no target is named").WithHint("--to local://127.0.0.1:8000, or target in slipway.yaml")}
+	return usageError{usagef("no target is named").WithHint("--to kubernetes://NAMESPACE/DEPLOYMENT or local://127.0.0.1:8000, or target in slipway.yaml")}
 }
 
 func (s settings) needsImage() error {

@@ -13,7 +13,7 @@ import (
 
 // targetArgument names a target of a command that looks at or minds one.
 type targetArgument struct {
-	Target string `arg:"" optional:"" placeholder:"TARGET" help:"local://HOST:PORT or an environment of slipway.yaml; without it, all of slipway.yaml."`
+	Target string `arg:"" optional:"" placeholder:"TARGET" help:"kubernetes://NAMESPACE/DEPLOYMENT, local://HOST:PORT or an environment of slipway.yaml; without it, all of slipway.yaml."`
 }
 
 // place is a target with the name of its environment.
@@ -46,7 +46,7 @@ func (c *cli) places(argument string) ([]place, error) {
 		}
 	}
 	if len(all) == 0 {
-		return nil, usageError{usagef("no target is named").WithHint("name one: local://127.0.0.1:8000, or an environment of %s", defaultConfig)}
+		return nil, usageError{usagef("no target is named").WithHint("name one: kubernetes://NAMESPACE/DEPLOYMENT, local://127.0.0.1:8000, or an environment of %s", defaultConfig)}
 	}
 	return all, nil
 }
@@ -90,7 +90,7 @@ type statusResult struct {
 	Hold       *slipway.Hold        `json:"hold,omitempty"`
 	Quarantine []slipway.Quarantine `json:"quarantine,omitempty"`
 	Observed   slipway.Observation  `json:"observed"`
-	Requests   proxy.Stats          `json:"requests"` // since the target's proxy was started
+	Requests   *proxy.Stats         `json:"requests,omitempty"` // since a local target's proxy was started
 }
 
 // Run prints what serves now.
@@ -128,7 +128,7 @@ func (p *program) status(ctx context.Context, at place) (statusResult, error) {
 		return statusResult{}, err
 	}
 	s := statusResult{place: at, Serving: record.Live, Current: record.Current, Hold: record.Hold, Quarantine: record.Quarantine, Observed: observed}
-	if s.Requests, err = world.local.Stats(ctx); err != nil {
+	if s.Requests, err = world.stats(ctx); err != nil {
 		return statusResult{}, err
 	}
 	if record.Live != nil {
@@ -149,7 +149,7 @@ func (s statusResult) print(w io.Writer, now time.Time) {
 		}
 	}
 	rows = append(rows, []string{"replicas", s.replicas()})
-	if s.Requests.Answered > 0 {
+	if s.Requests != nil && s.Requests.Answered > 0 {
 		rows = append(rows, []string{"requests", fmt.Sprintf("%s answered, %s lost", thousands(s.Requests.Answered), thousands(s.Requests.Lost))})
 	}
 	if s.Current != nil {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+
+	"github.com/slipway-dev/slipway"
 )
 
 type stopCommand struct {
@@ -16,6 +18,16 @@ type stopResult struct {
 	Stopped bool `json:"stopped"`
 }
 
+// stopInCluster refuses: a Deployment is not ours to end.
+func stopInCluster(ref slipway.TargetRef) error {
+	context := ""
+	if name := ref.Query.Get("context"); name != "" {
+		context = " --context " + name
+	}
+	return usageError{usagef("%s runs in a cluster, and stop ends what runs on this machine", ref).
+		WithHint("kubectl%s scale deployment/%s --replicas=0 -n %s (and slipway hold %s, so that no release starts it again)", context, ref.Name, ref.Namespace, ref)}
+}
+
 // Run ends what serves on a local target, after what is in flight. Its journal
 // stays.
 func (cmd stopCommand) Run(ctx context.Context, p *program, c *cli) error {
@@ -26,6 +38,9 @@ func (cmd stopCommand) Run(ctx context.Context, p *program, c *cli) error {
 	world, err := p.connect(settings{to: at.ref})
 	if err != nil {
 		return err
+	}
+	if world.local == nil {
+		return stopInCluster(at.ref)
 	}
 	if err := world.local.Stop(ctx); err != nil {
 		return err

@@ -35,27 +35,27 @@ type teller interface {
 // newStory tells on w: live when w is a terminal and CI is not set.
 func newStory(w io.Writer, getenv func(string) string) *story {
 	s := &story{started: map[string]time.Time{}, now: time.Now}
-	if width, ok := terminal(w, getenv); ok {
-		s.teller = newLive(w, width, getenv("NO_COLOR") == "")
+	if size, ok := terminal(w, getenv); ok {
+		s.teller = newLive(w, size, getenv("NO_COLOR") == "")
 	} else {
-		s.teller = &plain{out: w}
+		s.teller = newPlain(w)
 	}
 	return s
 }
 
-// terminal returns a function that gives the width of w in columns, if w is a
-// terminal that understands how to redraw a line.
-func terminal(w io.Writer, getenv func(string) string) (width func() int, ok bool) {
+// terminal returns a function that gives the size of w, if w is a terminal
+// that understands how to redraw lines.
+func terminal(w io.Writer, getenv func(string) string) (size func() (columns, lines int), ok bool) {
 	f, ok := w.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) || getenv("CI") != "" || getenv("TERM") == "dumb" {
 		return nil, false
 	}
-	return func() int {
-		columns, _, err := term.GetSize(int(f.Fd()))
-		if err != nil || columns < 20 {
-			return 80
+	return func() (columns, lines int) {
+		columns, lines, err := term.GetSize(int(f.Fd()))
+		if err != nil || columns < 20 || lines < 2 {
+			return 80, 24
 		}
-		return columns
+		return columns, lines
 	}, true
 }
 

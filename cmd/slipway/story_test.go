@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -16,11 +17,16 @@ func clockAt(second int) time.Time { return time.Date(2026, 11, 23, 9, 14, secon
 
 // tellRelease tells a short story of a release that is rolled back.
 func tellRelease(s *story) {
-	two := slipway.Observation{Replicas: []slipway.Replica{
-		{Name: "iris-3-a", Release: "R", State: slipway.Ready},
-		{Name: "iris-3-b", Release: "R", State: slipway.Starting},
-		{Name: "iris-2-a", Release: "Q", State: slipway.Ready},
-	}}
+	look := func(at time.Time, replicas ...slipway.Replica) slipway.Event {
+		o := slipway.Observation{At: at, Want: 2, Replicas: replicas}
+		return slipway.Event{At: at, Kind: slipway.Observed, Step: "rollout", Release: "R", Observation: &o, Deadline: clockAt(59)}
+	}
+	old := slipway.Replica{Name: "iris-2-a", Release: "Q", State: slipway.Ready, Serving: true}
+	first := slipway.Replica{Name: "iris-3-a", Release: "R", State: slipway.Starting}
+	second := slipway.Replica{Name: "iris-3-b", Release: "R", State: slipway.Starting}
+	ready, waits := first, second
+	ready.State, ready.Serving = slipway.Ready, true
+	waits.Problem = &slipway.Problem{Kind: "no-room", Message: "no node has room for it", Heals: true, HealBy: clockAt(48)}
 	for _, e := range []slipway.Event{
 		{At: clockAt(2), Kind: slipway.Started, Step: "validate"},
 		{At: clockAt(3), Kind: slipway.Progress, Step: "validate", Done: 1000, Total: 41000, Unit: "bytes"},
@@ -28,7 +34,11 @@ func tellRelease(s *story) {
 		{At: clockAt(15), Kind: slipway.Warning, Step: "validate", Message: "loading this model runs code"},
 		{At: clockAt(16), Kind: slipway.Succeeded, Step: "validate", Message: "a model", Indicator: "Model validation passed"},
 		{At: clockAt(17), Kind: slipway.Started, Step: "rollout", Message: "iris 3"},
-		{At: clockAt(28), Kind: slipway.Observed, Step: "rollout", Release: "R", Observation: &two},
+		look(clockAt(17), old),
+		look(clockAt(18), old, first, second),
+		look(clockAt(20), old, ready, second),
+		look(clockAt(21), old, ready, waits),
+		look(clockAt(22), old, ready, waits),
 		{At: clockAt(29), Kind: slipway.Stopped, Step: "rollout", Problem: &slipway.Problem{Message: "golden prediction 1 differs", Evidence: "expected 1\ngot 2\n"}},
 		{At: clockAt(30), Kind: slipway.Concluded, Step: "record", Message: "iris 3 was rolled back"},
 	} {
@@ -43,12 +53,12 @@ func TestPlainStory(t *testing.T) {
 	var out bytes.Buffer
 	tellRelease(newStory(&out, none))
 	want := strings.Join([]string{
-		"09:14:14 validate  40 kB of 41 kB",
 		"09:14:15 validate  warning: loading this model runs code",
 		"09:14:16 validate  a model (14.0 s)",
 		"Model validation passed",
 		"09:14:17 rollout   iris 3",
-		"09:14:28 rollout   ●○ new   ● old  iris-3-b starting",
+		"09:14:20 rollout   1 of 2 ready: iris-3-a",
+		"09:14:21 rollout   iris-3-b waits: no node has room for it (27 s left)",
 		"09:14:29 rollout   golden prediction 1 differs",
 		"                   expected 1",
 		"                   got 2 (12.0 s)",
@@ -60,41 +70,35 @@ func TestPlainStory(t *testing.T) {
 	}
 }
 
-func TestLiveStoryFitsItsWidth(t *testing.T) {
+// Ten seconds without a line are broken by what is waited for.
+func TestPlainStoryHasAPulse(t *testing.T) {
 	t.Parallel()
-	for _, width := range []int{40, 60, 110} {
+	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
-		s := &story{teller: newLive(&out, func() int { return width }, false), started: map[string]time.Time{}, now: time.Now}
-		s.title("a release with a title")
-		s.say(func() string { return "1,204 requests so far, 0 lost" })
-		tellRelease(s)
-		screen := screenOf(out.String())
-		for _, line := range screen {
-			if n := len([]rune(line)); n > width {
-				t.Errorf("width %d: a line of %d columns: %q", width, n, line)
-			}
+		s := newStory(&out, none)
+		begun := time.Now()
+		s.tell(slipway.Event{At: begun, Kind: slipway.Started, Step: "push"})
+		s.tell(slipway.Event{At: begun, Kind: slipway.Progress, Step: "push", Done: 40_000, Total: 41_000, Unit: "bytes"})
+		time.Sleep(21 * time.Second)
+		o := slipway.Observation{At: time.Now(), Release: "R", Want: 1, Replicas: []slipway.Replica{{Name: "iris-3-a", Release: "R", State: slipway.Starting, Since: time.Now()}}}
+		s.tell(slipway.Event{At: time.Now(), Kind: slipway.Started, Step: "rollout", Message: "iris 3", Deadline: begun.Add(60 * time.Second)})
+		s.tell(slipway.Event{At: time.Now(), Kind: slipway.Observed, Step: "rollout", Release: "R", Observation: &o, Deadline: begun.Add(60 * time.Second)})
+		time.Sleep(10500 * time.Millisecond)
+		s.close()
+		var got []string
+		for line := range strings.Lines(out.String()) {
+			got = append(got, strings.TrimRight(line[len("00:00:00 "):], "\n"))
 		}
-		text := strings.Join(screen, "\n")
-		for _, want := range []string{"✓ validate", "! validate", "✗ rollout", "golden", "iris 3 was rolled back", "explain R"} {
-			if !strings.Contains(text, want) {
-				t.Errorf("width %d: %q is missing on the screen:\n%s", width, want, text)
-			}
+		want := []string{
+			"push      40 kB of 41 kB, 10 s so far",
+			"push      40 kB of 41 kB, 20 s so far",
+			"rollout   iris 3",
+			"rollout   0 of 1 ready; iris-3-a is starting for 10.0 s, 10 s so far (29 s left)",
 		}
-		if strings.Contains(out.String(), "\x1b[3") {
-			t.Errorf("width %d: colour without being asked for", width)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
 		}
-	}
-}
-
-// screenOf is what a terminal shows in the end: a line begins again after a
-// carriage return.
-func screenOf(text string) []string {
-	var lines []string
-	for _, line := range strings.Split(text, "\n") {
-		parts := strings.Split(line, "\r\x1b[K")
-		lines = append(lines, parts[len(parts)-1])
-	}
-	return lines
+	})
 }
 
 // What comes from outside must not steer the terminal.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/slipway-dev/slipway"
@@ -56,6 +55,7 @@ func (p *program) resumeJourney(h handover, mlflow string) (*journey, error) {
 	s := settings{
 		mlflowURI: mlflow, name: release.Model.Name, image: release.Image.Repository, environment: release.Environment,
 		env: release.Env, secretEnv: release.SecretEnv, replicas: release.Replicas, reason: release.Reason,
+		requests: release.Requests, startup: release.Startup, afterTarget: release.After,
 	}
 	if s.ref, err = slipway.ParseModelRef(release.Asked); err != nil {
 		return nil, usageError{err}
@@ -122,12 +122,20 @@ func (j *journey) checkPolicy() error {
 		j.story.warn("validate", "loading this model runs arbitrary code: %s", reason)
 	}
 	for _, name := range j.model.EnvVars {
-		if _, given := j.release.Env[name]; !given && !slices.Contains(j.release.SecretEnv, name) {
+		if _, given := j.release.Env[name]; !given && !givesSecret(j.release.SecretEnv, name) {
 			return slipway.Errorf(slipway.Invalid, "validating "+j.release.Model.String(), "the model needs the environment variable %s, and nothing gives it", name).
-				WithHint("--env %s=VALUE, or --secret-env %s for one that is set here and must not be recorded", name, name)
+				WithHint("%s", j.givesVariable(name))
 		}
 	}
 	return nil
+}
+
+// givesVariable says how to give the model server a variable.
+func (j *journey) givesVariable(name string) string {
+	if j.to.Scheme == "kubernetes" {
+		return fmt.Sprintf("--env %s=VALUE, or --secret-env %s for a key of the Secret %s (%s=SECRET/KEY for another)", name, name, j.to.Name, name)
+	}
+	return fmt.Sprintf("--env %s=VALUE, or --secret-env %s for one that is set here and must not be recorded", name, name)
 }
 
 // libraries are the names people use for flavours.
