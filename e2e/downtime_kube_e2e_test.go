@@ -64,8 +64,16 @@ func TestE2ENoRequestIsLostInACluster(t *testing.T) {
 	c.consistent(string(live.Image.Digest), 3)
 }
 
-// traffic starts the load, which asks for a flower that no fault touches.
+// traffic starts the load.
 func (c *clustered) traffic(serves string) *traffic {
+	c.t.Helper()
+	flower, right := c.flower()
+	return startTraffic(c.t, c.address, flower, right, serves)
+}
+
+// flower returns one that no fault touches, and what each version answers to
+// it.
+func (c *clustered) flower() (record any, right map[string]json.RawMessage) {
 	c.t.Helper()
 	all := models(c.t)
 	answers := map[string][]json.RawMessage{}
@@ -80,11 +88,11 @@ func (c *clustered) traffic(serves string) *traffic {
 	for bytes.Contains(answers["forest"][i], []byte("setosa")) {
 		i++
 	}
-	right := map[string]json.RawMessage{}
+	right = map[string]json.RawMessage{}
 	for v, name := range c.names {
 		right[strconv.Itoa(v+1)] = json.RawMessage("[" + string(answers[name][i]) + "]")
 	}
-	return startTraffic(c.t, c.address, all["forest"].Requests[i], right, serves)
+	return all["forest"].Requests[i], right
 }
 
 // move brings the Deployment from the version that serves to the move's, and

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"sync"
+	"testing"
 	"time"
 )
 
@@ -21,9 +22,10 @@ var answers = map[string]string{"1": `["virginica"]`, "2": `["versicolor"]`}
 // prober asks the target all the time, in turn by a connection that it keeps
 // and by a new one.
 type prober struct {
-	url  string
-	stop chan struct{}
-	done chan struct{}
+	url   string
+	every time.Duration
+	stop  chan struct{}
+	done  chan struct{}
 
 	mu      sync.Mutex
 	must    bool // a request that is not answered is lost
@@ -32,10 +34,13 @@ type prober struct {
 	wrong   []string
 	lost    []string
 	unheard int // not answered while that was allowed
+	last    error
 }
 
-func newProber(address string) *prober {
-	p := &prober{url: "http://" + address + "/invocations", stop: make(chan struct{}), done: make(chan struct{}), right: map[string]int{}}
+func newProber(address string) *prober { return newPacedProber(address, 10*time.Millisecond) }
+
+func newPacedProber(address string, every time.Duration) *prober {
+	p := &prober{url: "http://" + address + "/invocations", every: every, stop: make(chan struct{}), done: make(chan struct{}), right: map[string]int{}}
 	go p.run()
 	return p
 }
@@ -45,7 +50,7 @@ func (p *prober) run() {
 	kept := &http.Client{Transport: &http.Transport{}, Timeout: 20 * time.Second}
 	fresh := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 20 * time.Second}
 	defer kept.CloseIdleConnections()
-	tick := time.NewTicker(10 * time.Millisecond)
+	tick := time.NewTicker(p.every)
 	defer tick.Stop()
 	for {
 		for _, client := range []*http.Client{kept, fresh} {
@@ -76,6 +81,8 @@ func (p *prober) ask(client *http.Client) {
 		p.lost = append(p.lost, time.Now().Format("15:04:05.000 ")+err.Error())
 	default:
 		p.unheard++
+		p.last = err
+		client.CloseIdleConnections() // before a Service has its rules, its address may lead anywhere
 	}
 }
 
@@ -115,13 +122,18 @@ func (p *prober) expect(must bool) {
 // report fails the tale for what was answered wrongly or lost so far.
 func (p *prober) report(c *crash) {
 	c.t.Helper()
+	p.blame(c.t, c.what)
+}
+
+func (p *prober) blame(t *testing.T, what string) {
+	t.Helper()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.wrong) > 0 {
-		c.t.Errorf("%s: %d wrong answers, the first: %s", c.what, len(p.wrong), p.wrong[0])
+		t.Errorf("%s: %d wrong answers, the first: %s", what, len(p.wrong), p.wrong[0])
 	}
 	if len(p.lost) > 0 {
-		c.t.Errorf("%s: %d of %d requests lost, the first: %s", c.what, len(p.lost), p.asked, p.lost[0])
+		t.Errorf("%s: %d of %d requests lost, the first: %s", what, len(p.lost), p.asked, p.lost[0])
 	}
 }
 

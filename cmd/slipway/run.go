@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/alecthomas/kong"
 
@@ -20,6 +21,7 @@ type program struct {
 	json           bool
 	story          *story
 	connect        func(settings) (*ports, error)
+	lease          time.Duration // how long a cluster's lock outlives its holder; 0: as package kube has it
 }
 
 // run executes one command line and returns the exit code. It reads nothing of

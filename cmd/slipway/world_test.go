@@ -30,6 +30,9 @@ func TestMain(m *testing.M) {
 	if args, ok := os.LookupEnv(crashArgs); ok {
 		crashing(strings.Split(args, "\n"))
 	}
+	if lease, ok := os.LookupEnv(crashLease); ok {
+		leasing(lease)
+	}
 	testscript.Main(m, map[string]func(){"slipway": main})
 }
 
