@@ -151,7 +151,7 @@ func (p *program) wireLocal(w *ports, s settings) error {
 // wireCluster needs nothing of this machine but a kubeconfig: what a release
 // must know of those before it lies in the cluster.
 func (p *program) wireCluster(w *ports, s settings) error {
-	target, err := kube.New(kube.Config{Ref: s.to, Getenv: p.getenv})
+	target, err := kube.New(kube.Config{Ref: s.to, Getenv: p.getenv, Lease: p.lease})
 	if err != nil {
 		return usageError{err}
 	}

@@ -15,6 +15,7 @@ type rollbackCommand struct {
 	sourceFlags
 	ToVersion string `placeholder:"N" help:"The newest verified release of this model version, instead of the last verified one before."`
 	NoWayBack bool   `help:"Do not check first that the image can still be pulled."`
+	Whole     bool   `name:"whole-template" help:"In a cluster: also take back what others have changed in the pod template since. Without it, that is named and left."`
 	Reason    string `placeholder:"TEXT" help:"Why, for the history."`
 	Release   string `placeholder:"FILE" default:"release.json" help:"Without TARGET: the release whose target is rolled back, if the file exists."`
 }
@@ -25,7 +26,7 @@ func (cmd rollbackCommand) Run(ctx context.Context, p *program, c *cli) error {
 	if err != nil {
 		return err
 	}
-	to := rollout.Return{Version: slipway.Version(cmd.ToVersion), Actor: actor(p.getenv), RunURL: runURL(p.getenv), Reason: cmd.Reason}
+	to := rollout.Return{Version: slipway.Version(cmd.ToVersion), Actor: actor(p.getenv), RunURL: runURL(p.getenv), Reason: cmd.Reason, WholeTemplate: cmd.Whole}
 	if !cmd.NoWayBack {
 		to.WayBack = j.wayBack
 	}
