@@ -32,6 +32,7 @@ func newField(t *testing.T, manifest string) field {
 	namespace := cluster.Namespace(t)
 	f := field{newTarget(t, cluster, namespace, "iris", nil), cluster, namespace}
 	f.apply(t, manifest)
+	f.awaitRevision(t, 1)
 	return f
 }
 

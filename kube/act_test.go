@@ -149,6 +149,65 @@ func TestTheChangeCauseIsOneLineOfABoundedLength(t *testing.T) {
 	}
 }
 
+func TestWhatCannotTakeARelease(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name       string
+		from, to   string // in the Deployment
+		change     func(*slipway.Release)
+		says, hint string
+	}{
+		{"Argo CD", "uid: u", "uid: u, annotations: {argocd.argoproj.io/tracking-id: x}", nil, "Argo CD", "commit"},
+		{"Flux", "uid: u", "uid: u, labels: {kustomize.toolkit.fluxcd.io/name: x}", nil, "Flux", "commit"},
+		{"Helm by Flux", "uid: u", "uid: u, labels: {helm.toolkit.fluxcd.io/name: x}", nil, "Flux", "commit"},
+		{"paused", "replicas: 2", "paused: true", nil, "paused", "kubectl rollout resume deployment/iris -n shop"},
+		{"scaled to nothing", "replicas: 2", "replicas: 0", nil, "scaled to 0", "kubectl scale deployment/iris -n shop"},
+		{"Recreate", "type: RollingUpdate, rollingUpdate: {maxUnavailable: 0}", "type: Recreate", nil, "Recreate", `"maxUnavailable":0,"maxSurge":"100%"`},
+		{"all at once", "maxUnavailable: 0", `maxUnavailable: "100%"`, nil, "all of its 2 replicas", "kubectl patch deployment/iris"},
+		{"as many as there are", "maxUnavailable: 0", `maxUnavailable: 2`, nil, "all of its 2 replicas", "kubectl patch deployment/iris"},
+		{"several containers", "name: main", "name: a}\n        - {name: b", nil, "several containers: a, b", "kubernetes://shop/iris?container=NAME"},
+		{"a variable twice", "", "", func(r *slipway.Release) { r.SecretEnv = []string{"A"}; r.Env = map[string]string{"A": "1"} }, "A is set twice", "secretEnv"},
+		{"a variable of ours", "", "", func(r *slipway.Release) { r.Env = map[string]string{"MODEL_NAME": "1"} }, "MODEL_NAME is set twice", "slipway's"},
+		{"a variable that is none", "", "", func(r *slipway.Release) { r.Env = map[string]string{"A=B": "1"} }, `"A=B"`, "letters"},
+		{"a Secret that is none", "", "", func(r *slipway.Release) { r.SecretEnv = []string{"A=../x"} }, `"A=../x"`, "SECRET/KEY"},
+		{"a quantity that is none", "", "", func(r *slipway.Release) { r.Requests.Memory = "1 GB" }, `"1 GB"`, "512Mi"},
+		{"no repository", "", "", func(r *slipway.Release) { r.Image.Repository = "" }, "no image repository", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			text := fmt.Sprintf(bare, "", "")
+			if !strings.Contains(text, tt.from) {
+				t.Fatal("the test changes nothing")
+			}
+			r := release()
+			if tt.change != nil {
+				tt.change(&r)
+			}
+			d := deploymentOf(t, strings.Replace(text, tt.from, tt.to, 1))
+			_, _, err := kube.Decide(d, reference, slipway.Action{Kind: slipway.Apply, Fence: 1, Release: r})
+			if slipway.CodeOf(err) != slipway.Invalid || !strings.Contains(fmt.Sprint(err), tt.says) || !strings.Contains(slipway.HintOf(err), tt.hint) {
+				t.Errorf("%q: %v (%s); want %q (%q)", slipway.CodeOf(err), err, slipway.HintOf(err), tt.says, tt.hint)
+			}
+		})
+	}
+}
+
+func TestOneOfSeveralContainersIsNamed(t *testing.T) {
+	t.Parallel()
+	d := deploymentOf(t, strings.Replace(fmt.Sprintf(bare, "", ""), "name: main", "name: a}\n        - {name: b", 1))
+	named := reference
+	named.Query = map[string][]string{"container": {"b"}}
+	_, document, err := kube.Decide(d, named, slipway.Action{Kind: slipway.Apply, Release: release()})
+	if err != nil || !strings.Contains(string(document), `"name":"b"}`) {
+		t.Errorf("%v\n%s", err, document)
+	}
+	named.Query = map[string][]string{"container": {"c"}}
+	if _, _, err = kube.Decide(d, named, slipway.Action{Kind: slipway.Apply, Release: release()}); !strings.Contains(fmt.Sprint(err), `no container "c", but a, b`) {
+		t.Errorf("%v", err)
+	}
+}
+
 // mine is the entry of the managed fields that says what we set.
 func mine(fields string) string {
 	return `, managedFields: [{manager: slipway, operation: Apply, apiVersion: apps/v1, fieldsType: FieldsV1, fieldsV1: {` +

@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"context"
 	"encoding/json"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -17,6 +18,9 @@ func Decide(d *appsv1.Deployment, ref slipway.TargetRef, a slipway.Action) (clai
 	}
 	s, err := t.survey("acting", d)
 	if err != nil {
+		return nil, nil, err
+	}
+	if err := t.checkTaker(context.Background(), "acting", s, a); err != nil {
 		return nil, nil, err
 	}
 	w, err := s.decide("acting", a)

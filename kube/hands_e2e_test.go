@@ -4,13 +4,17 @@ package kube_test
 
 import (
 	"fmt"
+	"net/http"
+	"os"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/slipway-dev/slipway"
+	"github.com/slipway-dev/slipway/kube"
 )
 
 // Whoever else changes the Deployment, the release's fields are set, all
@@ -168,42 +172,6 @@ func (f field) refuses(t *testing.T, a slipway.Action, code slipway.Code, says, 
 	}
 }
 
-func TestE2EWhatCannotTakeARelease(t *testing.T) {
-	t.Parallel()
-	tests := []struct {
-		name       string
-		patch      string
-		change     func(*slipway.Release)
-		says, hint string
-	}{
-		{"Argo CD", `{"metadata":{"annotations":{"argocd.argoproj.io/tracking-id":"x"}}}`, nil, "Argo CD", "commit"},
-		{"Flux", `{"metadata":{"labels":{"kustomize.toolkit.fluxcd.io/name":"x"}}}`, nil, "Flux", "commit"},
-		{"Helm by Flux", `{"metadata":{"labels":{"helm.toolkit.fluxcd.io/name":"x"}}}`, nil, "Flux", "commit"},
-		{"paused", `{"spec":{"paused":true}}`, nil, "paused", "kubectl rollout resume deployment/iris -n "},
-		{"scaled to nothing", `{"spec":{"replicas":0}}`, nil, "scaled to 0", "kubectl scale deployment/iris -n "},
-		{"Recreate", `{"spec":{"strategy":{"type":"Recreate","rollingUpdate":null}}}`, nil, "Recreate", `"maxUnavailable":0,"maxSurge":"100%"`},
-		{"all unavailable at once", `{"spec":{"strategy":{"rollingUpdate":{"maxUnavailable":1}}}}`, nil, "maxUnavailable", "kubectl patch deployment/iris"},
-		{"a variable twice", `{}`, func(r *slipway.Release) { r.SecretEnv = []string{"A"}; r.Env = map[string]string{"A": "1"} }, "A is set twice", "secretEnv"},
-		{"a variable of ours", `{}`, func(r *slipway.Release) { r.Env = map[string]string{"MODEL_NAME": "1"} }, "MODEL_NAME is set twice", "slipway's"},
-		{"a variable that is none", `{}`, func(r *slipway.Release) { r.Env = map[string]string{"A=B": "1"} }, `"A=B"`, "letters"},
-		{"a Secret that is none", `{}`, func(r *slipway.Release) { r.SecretEnv = []string{"A=../x"} }, `"A=../x"`, "SECRET/KEY"},
-		{"a quantity that is none", `{}`, func(r *slipway.Release) { r.Requests.Memory = "1 GB" }, `"1 GB"`, "512Mi"},
-		{"more than the limit", `{}`, func(r *slipway.Release) { r.Requests.Memory = "2Gi" }, "must be less than or equal to memory limit", ""},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			f := newField(t, fieldManifest)
-			f.kubectl(t, "patch", "deployment", "iris", "-p", tt.patch)
-			r := paper(1)
-			if tt.change != nil {
-				tt.change(&r)
-			}
-			f.refuses(t, slipway.Action{Kind: slipway.Apply, Fence: 1, Release: r}, slipway.Invalid, tt.says, tt.hint)
-		})
-	}
-}
-
 // The number of replicas is the cluster's, unless the release asks for one and
 // no autoscaler decides.
 func TestE2EReplicas(t *testing.T) {
@@ -238,11 +206,71 @@ func TestE2EActSaysWhatIsMissing(t *testing.T) {
 		t.Errorf("%q: %v (%s)", slipway.CodeOf(err), err, slipway.HintOf(err))
 	}
 	f.apply(t, fieldManifest)
+	f.awaitRevision(t, 1)
 	lock, err := f.Journal().Lock(t.Context(), slipway.Claim{Holder: "ada"})
 	must(t, err)
 	f.refuses(t, slipway.Action{Kind: slipway.Apply, Fence: lock.Fence() - 1, Release: paper(1)}, slipway.Conflict, "newer release", "")
+	f.refuses(t, slipway.Action{Kind: slipway.Apply, Fence: lock.Fence(), Release: paper(1, func(r *slipway.Release) { r.Requests.Memory = "2Gi" })},
+		slipway.Invalid, "must be less than or equal to memory limit", "")
 	f.act(t, lock.Fence(), paper(1))
 	must(t, lock.Unlock(t.Context()))
 	f.kubectl(t, "annotate", "deployment", "iris", "slipway.dev/found={}", "--overwrite")
 	f.refuses(t, slipway.Action{Kind: slipway.Remove, Fence: lock.Fence()}, slipway.Invalid, "not known any more", "kubectl apply -f")
+}
+
+// Whatever happens to the Deployment between the moment it is read and the
+// moment it is written, what was decided for another Deployment is not written.
+func TestE2EWritesAreForTheDeploymentThatWasRead(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name   string
+		meddle func(t *testing.T, f field)
+		want   slipway.Code
+	}{
+		{"it is changed", func(t *testing.T, f field) { f.kubectl(t, "scale", "deployment/iris", "--replicas=2") }, ""},
+		{"a newer run takes it", func(t *testing.T, f field) {
+			f.kubectl(t, "annotate", "deployment", "iris", "slipway.dev/fence=9", "--overwrite")
+		}, slipway.Conflict},
+		{"it is paused", func(t *testing.T, f field) { f.kubectl(t, "rollout", "pause", "deployment/iris") }, slipway.Invalid},
+		{"it is deleted", func(t *testing.T, f field) { f.kubectl(t, "delete", "deployment", "iris") }, slipway.NotFound},
+		{"it is deleted and made again", func(t *testing.T, f field) {
+			f.kubectl(t, "delete", "deployment", "iris")
+			f.apply(t, fieldManifest)
+		}, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			f := newField(t, fieldManifest)
+			var once sync.Once
+			config := restConfig(t, f.cluster)
+			config.Wrap(func(next http.RoundTripper) http.RoundTripper {
+				return roundTrip(func(req *http.Request) (*http.Response, error) {
+					if req.Method == http.MethodPatch {
+						once.Do(func() { tt.meddle(t, f) })
+					}
+					return next.RoundTrip(req)
+				})
+			})
+			target, err := kube.New(kube.Config{
+				Ref:    slipway.TargetRef{Scheme: "kubernetes", Namespace: f.namespace, Name: "iris"},
+				Getenv: os.Getenv, Rest: config,
+			})
+			must(t, err)
+			err = target.Act(t.Context(), slipway.Action{Kind: slipway.Apply, Fence: 5, Release: paper(1)})
+			if got := slipway.CodeOf(err); got != tt.want {
+				t.Fatalf("%q: %v; want %q", got, err, tt.want)
+			}
+			if tt.want == slipway.NotFound {
+				if err := f.Find(t.Context()); slipway.CodeOf(err) != slipway.NotFound {
+					t.Errorf("the Deployment is back: %v", err)
+				}
+				return
+			}
+			image := f.get(t).container()["image"]
+			if is := image == paper(1).Image.Ref(); is != (tt.want == "") {
+				t.Errorf("image %v", image)
+			}
+		})
+	}
 }

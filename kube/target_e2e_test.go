@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -44,6 +45,54 @@ func TestE2ETarget(t *testing.T) {
 			},
 		}
 	})
+}
+
+// A first release that fails gives the Deployment back to what served there
+// before, whose pods never stop.
+func TestE2EWhatServedBeforeIsPutBack(t *testing.T) {
+	t.Parallel()
+	cluster := e2e.Cluster(t)
+	images := makeImages(t)
+	namespace := cluster.Namespace(t)
+	cluster.Place(t, namespace, "iris", 2)
+	cluster.Kubectl(t, "-n", namespace, "set", "image", "deployment/iris", "iris="+images[1].Image.Ref())
+	cluster.Kubectl(t, "-n", namespace, "rollout", "status", "deployment/iris", "--timeout=120s")
+	target := newTarget(t, cluster, namespace, "iris", nil)
+	before := await(t, target, func(o slipway.Observation) bool { return len(o.Replicas) == 2 && o.Settled(images[1].Image.Digest) })
+	for _, release := range []slipway.Release{images[0], images[2]} {
+		must(t, target.Act(t.Context(), slipway.Action{Kind: slipway.Apply, Fence: 1, Release: release}))
+		await(t, target, func(o slipway.Observation) bool {
+			return slices.ContainsFunc(o.Replicas, func(r slipway.Replica) bool {
+				return r.Image == release.Image.Digest && (r.State == slipway.Failed || r.Serving)
+			})
+		})
+		must(t, target.Act(t.Context(), slipway.Action{Kind: slipway.Remove, Fence: 1}))
+		after := await(t, target, func(o slipway.Observation) bool { return len(o.Replicas) == 2 && o.Settled(images[1].Image.Digest) })
+		if after.Release != "" || after.Desired != before.Desired {
+			t.Errorf("set to %s of %q", after.Desired.Short(), after.Release)
+		}
+		if release.ID == images[0].ID && !slices.EqualFunc(before.Replicas, after.Replicas, func(a, b slipway.Replica) bool { return a.Name == b.Name }) {
+			t.Errorf("the pods were %v, and are %v", before.Replicas, after.Replicas)
+		}
+	}
+}
+
+// await observes until it is done; something always serves.
+func await(t *testing.T, target slipway.Target, done func(slipway.Observation) bool) slipway.Observation {
+	t.Helper()
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		o, err := target.Observe(t.Context())
+		must(t, err)
+		if !slices.ContainsFunc(o.Replicas, func(r slipway.Replica) bool { return r.Serving }) {
+			t.Fatalf("nothing serves: %+v", o)
+		}
+		if done(o) {
+			return o
+		}
+		if time.Now().After(end) {
+			t.Fatalf("not there: %+v", o)
+		}
+	}
 }
 
 // awaitPlaced waits until the Deployment's controller has seen it.

@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes/scheme"
 
 	"github.com/slipway-dev/slipway"
 )
@@ -36,7 +37,11 @@ func (t *Target) restoreTemplate(ctx context.Context, op string, s *survey, a sl
 	if sameTemplate(old.Spec.Template, s.d.Spec.Template) {
 		return false, nil
 	}
-	patch, err := s.replaceTemplate(old, a)
+	template, err := t.rawTemplate(ctx, old)
+	if err != nil {
+		return false, err
+	}
+	patch, err := s.replaceTemplate(old, template, a)
 	if err != nil {
 		return false, err
 	}
@@ -60,6 +65,32 @@ func (t *Target) templateOf(ctx context.Context, s *survey, wanted values) (*app
 	}
 	sets := slices.DeleteFunc(list.Items, func(r appsv1.ReplicaSet) bool { return !metav1.IsControlledBy(&r, s.d) })
 	return firstOf(sets, s.c.Name, wanted), nil
+}
+
+// rawTemplate reads the ReplicaSet's template as the API server has it: a newer
+// one has fields that this program does not know and must not drop.
+func (t *Target) rawTemplate(ctx context.Context, set *appsv1.ReplicaSet) (map[string]any, error) {
+	only := metav1.ListOptions{FieldSelector: "metadata.name=" + set.Name} // a list, for that is what the Role allows
+	raw, err := t.client.AppsV1().RESTClient().Get().Namespace(set.Namespace).Resource("replicasets").
+		VersionedParams(&only, scheme.ParameterCodec).SetHeader("Accept", "application/json").Do(ctx).Raw()
+	if err != nil {
+		return nil, err
+	}
+	var list struct {
+		Items []struct {
+			Spec struct{ Template map[string]any }
+		}
+	}
+	if err := json.Unmarshal(raw, &list); err != nil || len(list.Items) != 1 {
+		return nil, errAgain // it has just been deleted
+	}
+	template := list.Items[0].Spec.Template
+	if meta, ok := template["metadata"].(map[string]any); ok {
+		if labels, ok := meta["labels"].(map[string]any); ok {
+			delete(labels, appsv1.DefaultDeploymentUniqueLabelKey)
+		}
+	}
+	return template, nil
 }
 
 // firstOf returns the ReplicaSet that first had the values, of the release that
@@ -107,9 +138,7 @@ func sameValue(a, b value) bool {
 
 // replaceTemplate is the patch that sets the whole template, and says of which
 // release it is.
-func (s *survey) replaceTemplate(old *appsv1.ReplicaSet, a slipway.Action) ([]byte, error) {
-	template := old.Spec.Template.DeepCopy()
-	delete(template.Labels, appsv1.DefaultDeploymentUniqueLabelKey)
+func (s *survey) replaceTemplate(old *appsv1.ReplicaSet, template map[string]any, a slipway.Action) ([]byte, error) {
 	annotations := maps.Clone(s.d.Annotations)
 	if annotations == nil {
 		annotations = map[string]string{}
