@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 )
 
 const forwarding = "/proc/sys/net/ipv4/ip_forward"
@@ -62,13 +63,24 @@ func checkFree() error {
 		nodeIP + ":" + apiPort, nodeIP + ":" + kubeletPort, nodeIP + ":" + metricsPort, "127.0.0.1:" + kubeletHealthPort,
 		"127.0.0.1:" + controllerPort, "127.0.0.1:" + schedulerPort, proxyHealth, proxyMetrics, etcdClient, etcdPeer, registryAddress,
 	} {
-		l, err := net.Listen("tcp", address)
-		if err != nil {
+		if err := soonFree(address); err != nil {
 			return fmt.Errorf("the cluster needs %s: %w; `ss -ltnp` shows who has it", address, err)
 		}
-		l.Close()
 	}
 	return nil
+}
+
+// soonFree waits for programs of ours that somebody else has just killed.
+func soonFree(address string) error {
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		l, err := net.Listen("tcp", address)
+		if err == nil {
+			return l.Close()
+		}
+		if time.Now().After(deadline) {
+			return err
+		}
+	}
 }
 
 // strangeProxy returns the number of a kube-proxy that is not ours and works in

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -105,18 +107,36 @@ func programName(pid int) string {
 	return filepath.Base(name)
 }
 
-// kill ends the processes that find returns until it returns none.
+// kill ends the processes that find returns until it returns none, and waits
+// until they have let go of what they had: a process that ends loses its
+// environment and its cgroup first, its files and ports after.
 func kill(find func() ([]int, error)) error {
+	killed := map[int]bool{}
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		pids, err := find()
-		if err != nil || len(pids) == 0 {
+		if err != nil {
 			return err
 		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("processes %v do not end", pids)
-		}
 		for _, pid := range pids {
+			killed[pid] = true
 			_ = syscall.Kill(pid, syscall.SIGKILL) // gone already is what we want
 		}
+		maps.DeleteFunc(killed, func(pid int, _ bool) bool { return ended(pid) })
+		if len(killed) == 0 {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("processes %v do not end", slices.Sorted(maps.Keys(killed)))
+		}
 	}
+}
+
+// ended says whether the process is gone, or is a zombie, which has nothing.
+func ended(pid int) bool {
+	stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	if err != nil {
+		return true
+	}
+	afterName := stat[bytes.LastIndexByte(stat, ')')+1:]
+	return bytes.HasPrefix(afterName, []byte(" Z"))
 }
