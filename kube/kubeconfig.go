@@ -2,10 +2,13 @@ package kube
 
 import (
 	"path/filepath"
+	"sync"
 	"time"
 
+	"github.com/go-logr/logr"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
 
 	"github.com/slipway-dev/slipway"
 )
@@ -18,6 +21,7 @@ const callLimit = 10 * time.Second
 // KUBECONFIG, else ~/.kube/config, else from the pod this runs in. The context
 // is the reference's, else the current one.
 func restConfig(cfg Config) (*rest.Config, error) {
+	silence()
 	config := cfg.Rest
 	if config == nil {
 		var err error
@@ -28,9 +32,15 @@ func restConfig(cfg Config) (*rest.Config, error) {
 	config = rest.CopyConfig(config)
 	config.QPS, config.Burst = 50, 100 // a rollout is watched closely, for a minute or so
 	config.UserAgent = Manager
+	config.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json" // half the work for both sides
 	config.Timeout = callLimit
+	config.WarningHandler = rest.NoWarnings{} // they are about manifests, and for those who write them
 	return config, nil
 }
+
+// silence keeps client-go from writing to standard error what it returns as
+// errors, too.
+var silence = sync.OnceFunc(func() { klog.SetLogger(logr.Discard()) })
 
 func loadConfig(cfg Config) (*rest.Config, error) {
 	const op = "reading the kubeconfig"
