@@ -228,12 +228,12 @@ func (x patient) why(c container, t *corev1.ContainerStateTerminated) (p slipway
 	p = slipway.Problem{Kind: kindCrashed, Message: x.names(c) + " ended " + exit(t), Evidence: text, Hint: x.kubectl("logs %s -c %s --previous", x.pod.Name, c.name())}
 	switch {
 	case t.Reason == "OOMKilled":
-		p.Kind, p.Message, p.Hint = kindMemory, x.names(c)+" was killed: it "+memory(c), x.moreMemory(c)
+		p.Kind, p.Message, p.Hint = kindMemory, x.names(c)+" was killed: it "+itsLimit(c), x.moreMemory(c)
 		if p.Evidence == "" {
 			p.Evidence = fmt.Sprintf("OOMKilled, exit code %d", t.ExitCode)
 		}
 	case x.ranOutOfTime(c, t):
-		return x.neverReady(c, nil), true
+		return x.neverReady(c, x.probe(c, "Startup")), true
 	}
 	if p.Evidence == "" {
 		p.Evidence = fmt.Sprintf("%s, exit code %d; it wrote nothing", printable(t.Reason, 100), t.ExitCode)
@@ -285,7 +285,7 @@ func exit(t *corev1.ContainerStateTerminated) string {
 	return fmt.Sprintf("with exit code %d", t.ExitCode)
 }
 
-func memory(c container) string {
+func itsLimit(c container) string {
 	if limit, ok := c.spec.Resources.Limits[corev1.ResourceMemory]; ok {
 		return "needs more memory than its limit of " + limit.String()
 	}

@@ -3,6 +3,7 @@ package kube
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -21,13 +22,20 @@ func (s *snapshot) problem(now time.Time) *slipway.Problem {
 	}
 	current := s.current()
 	pods := s.alive(current)
-	if s.deployment.Spec.Paused && len(pods) < s.want() {
+	if s.deployment.Spec.Paused && (len(pods) < s.want() || s.mixed(current)) {
 		return &slipway.Problem{
-			Kind: kindPaused, Message: "the Deployment is paused: it makes no new pods", Evidence: "spec.paused: true",
+			Kind: kindPaused, Message: "the Deployment is paused: it makes no new pods and ends no old ones", Evidence: "spec.paused: true",
 			Hint: s.kubectl("rollout resume deployment %s", s.name),
 		}
 	}
 	return worst(s.creation(current, pods, now), s.evictions(current, pods, now))
+}
+
+// mixed reports whether pods of another ReplicaSet are to stay.
+func (s *snapshot) mixed(current *appsv1.ReplicaSet) bool {
+	return slices.ContainsFunc(s.replicaSets, func(r appsv1.ReplicaSet) bool {
+		return (current == nil || r.UID != current.UID) && len(s.alive(&r)) > 0
+	})
 }
 
 // alive returns the pods of the ReplicaSet that are to stay.

@@ -53,6 +53,7 @@ type Target struct {
 	rest   *rest.Config
 	http   *http.Client // speaks to the API server with our credentials, and to nobody else
 	guard  guard
+	memory memory
 }
 
 // New returns the target that the configuration names. It does not ask the

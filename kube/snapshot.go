@@ -1,9 +1,9 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"slices"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -140,27 +140,35 @@ func (t *Target) readSlices(ctx context.Context, s *snapshot) (found []discovery
 	return list.Items, "", nil
 }
 
-// readEvents reads the events of the objects. Those of another name space of
-// the same kind are never read: an event is found by its object's UID.
+// readEvents reads the events of the objects, each at most once in freshEnough:
+// an API server keeps no index of them.
 func (t *Target) readEvents(ctx context.Context, of []types.UID) (events []corev1.Event, blind string, err error) {
-	var mu sync.Mutex
+	of = of[:min(len(of), maxAskedOf)]
+	read := make([][]corev1.Event, len(of))
+	words := make([]string, len(of))
 	group, ctx := errgroup.WithContext(ctx)
-	for _, uid := range of[:min(len(of), maxAskedOf)] {
-		group.Go(func() error {
-			list, err := t.client.CoreV1().Events(t.cfg.Ref.Namespace).
-				List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.uid=" + string(uid), Limit: maxEvents})
-			mu.Lock()
-			defer mu.Unlock()
-			if err != nil {
-				blind, err = optional("looking at the events", err)
-				return err
-			}
-			events = append(events, list.Items...)
-			return nil
+	for i, uid := range of {
+		group.Go(func() (err error) {
+			read[i], words[i], err = t.memory.eventsOf(ctx, uid, t.eventsOf)
+			return err
 		})
 	}
 	err = group.Wait()
+	for i := range of {
+		events = append(events, read[i]...)
+		blind = cmp.Or(blind, words[i])
+	}
 	return events, blind, err
+}
+
+func (t *Target) eventsOf(ctx context.Context, uid types.UID) (events []corev1.Event, blind string, err error) {
+	list, err := t.client.CoreV1().Events(t.cfg.Ref.Namespace).
+		List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.uid=" + string(uid), Limit: maxEvents})
+	if err != nil {
+		blind, err = optional("looking at the events", err)
+		return nil, blind, err
+	}
+	return list.Items, "", nil
 }
 
 func selects(service corev1.Service, pod corev1.Pod) bool {
