@@ -35,7 +35,7 @@ func TestE2EAutoscalerLosesNothing(t *testing.T) {
 	c.consistent(digest, 3)
 	load := c.traffic("1")
 
-	busy := c.crowd(2)
+	busy := c.crowd(6)
 	start := time.Now()
 	c.awaitReplicas(10, 5*time.Minute)
 	t.Logf("10 pods serve after %s of load", time.Since(start).Round(time.Second))
