@@ -36,6 +36,9 @@ func (s *snapshot) observation(now time.Time) slipway.Observation {
 	}
 	o.Replicas = s.replicas(now)
 	if o.Desired = s.desired(); o.Desired == "" {
+		if note := s.placed(); note != "" {
+			o.Notes = []string{note}
+		}
 		return o
 	}
 	o.Release, _ = s.owner()
