@@ -42,7 +42,7 @@ var meddlings = []meddling{
 	{name: "other resources", at: inVerify, does: kubectlDoes("set", "resources", "deployment/"+deployment, "--requests=memory=40Mi"),
 		end: rollout.Live, serves: "2", replicas: 2, said: []string{"the pod template was changed by kubectl-set"}},
 	{name: "another image", at: inRollout, does: kubectlDoes("set", "image", "deployment/"+deployment, deployment+"=registry.k8s.io/pause:3.10"),
-		end: rollout.RolledBack, serves: "1", replicas: 2, said: []string{"somebody else set it back to nothing", "kubectl-set"}},
+		end: rollout.RolledBack, serves: "1", replicas: 2, said: []string{"somebody else set it back to nothing", "the image was set to registry.k8s.io/pause:3.10 by kubectl-set"}},
 	{name: "scaled", at: inRollout, does: kubectlDoes("scale", "deployment/"+deployment, "--replicas=3"),
 		end: rollout.Live, serves: "2", replicas: 3, said: []string{"scaled to 3 by kubectl"}},
 	{name: "scaled while verified", at: inVerify, does: kubectlDoes("scale", "deployment/"+deployment, "--replicas=3"),
@@ -54,7 +54,9 @@ var meddlings = []meddling{
 	{name: "undone while verified", at: inVerify, does: kubectlDoes("rollout", "undo", "deployment/"+deployment),
 		end: rollout.RolledBack, serves: "1", replicas: 2, said: []string{"somebody else set it back"}},
 	{name: "applied again", at: inRollout, does: func(m *meddled) { m.apply() },
-		end: rollout.RolledBack, serves: "1", replicas: 2, said: []string{"somebody else set it back to nothing"}},
+		end: rollout.RolledBack, serves: "1", replicas: 2, said: []string{"somebody else set it back to nothing", "by kubectl-client-side-apply"}},
+	{name: "paused", at: inRollout, does: kubectlDoes("rollout", "pause", "deployment/"+deployment),
+		end: rollout.NeedsPerson, said: []string{"the Deployment is paused", "kubectl rollout resume"}},
 	{name: "paused while verified", at: inVerify, does: kubectlDoes("rollout", "pause", "deployment/"+deployment),
 		end: rollout.Live, serves: "2", replicas: 2},
 	{name: "deleted", at: inRollout, does: kubectlDoes("delete", "deployment/"+deployment, "--wait=false"),
@@ -212,7 +214,7 @@ func (m *meddled) nextIsLive() {
 	if m.kubectl("get", "deployment", deployment, "--ignore-not-found", "-o", "name") == "" {
 		m.apply()
 	}
-	m.byHand("rollout", "resume", "deployment/"+deployment)
+	m.byHand("patch", "deployment", deployment, "-p", `{"spec": {"paused": false}}`)
 	m.promote("champion", "3")
 	w := m.elsewhere()
 	if o := w.outcome(0, "deploy", m.champion()); o.Kind != "live" {

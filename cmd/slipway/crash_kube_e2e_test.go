@@ -3,10 +3,13 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -133,12 +136,13 @@ func (k *kubeStage) record(t *testing.T) []moment {
 	t.Helper()
 	found := make([][]moment, len(kubeTales))
 	t.Run("record", func(t *testing.T) {
+		var told sync.WaitGroup
 		for i := range kubeTales {
-			t.Run(kubeTales[i].name, func(t *testing.T) {
-				t.Parallel()
-				found[i] = k.worker(t).recorded(&kubeTales[i])
+			told.Go(func() {
+				t.Run(kubeTales[i].name, func(t *testing.T) { found[i] = k.worker(t).recorded(&kubeTales[i]) })
 			})
 		}
+		told.Wait()
 	})
 	var all []moment
 	read := map[string]bool{}
@@ -152,29 +156,31 @@ func (k *kubeStage) record(t *testing.T) []moment {
 	if len(all) == 0 || t.Failed() {
 		t.Fatal("the calls were not recorded")
 	}
+	for _, m := range all {
+		t.Log(m)
+	}
 	return all
 }
 
 // follower knows which call of a run is which, from what the run has sent so
 // far.
 type follower struct {
-	phase  string
-	holder string
+	phase string
+	token string // of the lock that the run holds
 }
 
 // meet names a call, as moments do.
 func (f *follower) meet(c e2e.APICall) (kind, phase string) {
-	kind, phase = c.Kind, f.phase
-	if !strings.HasSuffix(c.Kind, " leases") || c.Reads {
-		return kind, phase
+	if c.Reads || !strings.HasSuffix(c.Kind, " leases") {
+		return c.Kind, f.phase
 	}
-	switch holder := holderOf(c.Body); {
-	case holder == "":
-		kind += ", letting go"
-	case holder == f.holder:
-		kind, phase = kind+", renewing", "at any time" // by the clock
+	switch tokenIn(c.Body) {
+	case "":
+		return c.Kind + ", letting go", f.phase
+	case f.token:
+		return c.Kind + ", renewing", "at any time" // by the clock
 	}
-	return kind, phase
+	return c.Kind, f.phase
 }
 
 // done takes in what a call that got through has changed.
@@ -182,7 +188,7 @@ func (f *follower) done(c e2e.APICall) {
 	switch {
 	case c.Reads:
 	case strings.HasSuffix(c.Kind, " leases"):
-		f.holder = holderOf(c.Body)
+		f.token = tokenIn(c.Body)
 	case strings.HasSuffix(c.Kind, " configmaps"):
 		if phase := phaseOf(c.Body); phase != "" {
 			f.phase = phase
@@ -190,23 +196,33 @@ func (f *follower) done(c e2e.APICall) {
 	}
 }
 
-func holderOf(lease []byte) string {
-	var l struct {
-		Spec struct{ HolderIdentity string }
+var tokenPattern = regexp.MustCompile(`slipway\.dev/token\W{1,5}([A-Z2-7]{26})`)
+
+// tokenIn returns what tells a held lock from others; empty: it is let go. The
+// Lease is JSON or a protocol buffer.
+func tokenIn(lease []byte) string {
+	if found := tokenPattern.FindSubmatch(lease); found != nil {
+		return string(found[1])
 	}
-	_ = json.Unmarshal(lease, &l) // what is no Lease has no holder
-	return l.Spec.HolderIdentity
+	return ""
 }
 
-// phaseOf returns the phase that a journal to be written says; empty where
-// nothing is on its way.
+// phaseOf returns the phase that a journal to be written says; empty where it
+// says nothing. The ConfigMap is JSON, with the record as a string in it, or a
+// protocol buffer.
 func phaseOf(configMap []byte) string {
 	var c struct{ Data map[string]string }
-	var r slipway.Record
-	if json.Unmarshal(configMap, &c) != nil || json.Unmarshal([]byte(c.Data["record.json"]), &r) != nil {
-		return "" // it writes something else
+	text := configMap
+	if json.Unmarshal(configMap, &c) == nil {
+		text = []byte(c.Data["record.json"])
 	}
-	if r.Current == nil {
+	_, text, found := bytes.Cut(text, []byte("{\n \"schemaVersion\""))
+	var r slipway.Record
+	record := io.MultiReader(strings.NewReader("{\n \"schemaVersion\""), bytes.NewReader(text))
+	switch {
+	case !found || json.NewDecoder(record).Decode(&r) != nil:
+		return ""
+	case r.Current == nil:
 		return atRest
 	}
 	return string(r.Current.Phase)
@@ -285,10 +301,16 @@ func (r *reaper) strikes(c e2e.APICall, when side) bool {
 	if r.victim == nil || when != r.at.side || kind != r.at.kind || phase != r.at.phase && !r.at.reads {
 		return false
 	}
+	r.struck = true
 	_ = r.victim.Kill() // it may just have ended by itself; the test looks
 	<-r.dead
-	r.struck = true
 	return true
+}
+
+func (r *reaper) hasStruck() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.struck
 }
 
 // start runs the command; wait returns once it has ended.
@@ -340,11 +362,11 @@ func (c *kubeCrash) kill(m moment) bool {
 			c.t.Fatal(err)
 		}
 		err = wait()
-		code := cmd.ProcessState.ExitCode()
+		code, struck := cmd.ProcessState.ExitCode(), r.hasStruck()
 		switch {
-		case r.struck && signaled(cmd):
+		case struck && signaled(cmd):
 			return true
-		case r.struck || code != m.tale.codes[i]:
+		case struck || code != m.tale.codes[i]:
 			c.t.Fatalf("%s: %v\n%s", c.what, err, out)
 		}
 	}
