@@ -80,7 +80,9 @@ func TestE2EWhatServedBeforeIsPutBack(t *testing.T) {
 // await observes until it is done; something always serves.
 func await(t *testing.T, target slipway.Target, done func(slipway.Observation) bool) slipway.Observation {
 	t.Helper()
-	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(2 * time.Minute); ; <-tick.C {
 		o, err := target.Observe(t.Context())
 		must(t, err)
 		if !slices.ContainsFunc(o.Replicas, func(r slipway.Replica) bool { return r.Serving }) {
