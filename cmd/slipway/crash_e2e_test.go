@@ -65,7 +65,7 @@ func TestE2EKilledAtEverySideEffect(t *testing.T) {
 	}
 	told.Wait()
 	for _, effect := range sideEffects(t) {
-		inCluster := strings.HasPrefix(effect, "cluster.") // TestE2E… of the cluster kill there
+		inCluster := strings.HasPrefix(effect, "cluster.") // no local target has it
 		if !crashes.struck[effect] && !inCluster && !t.Failed() {
 			t.Errorf("nothing was killed at %s: no tale calls it", effect)
 		}

@@ -91,6 +91,7 @@ func (l *live) say(aside func() string) {
 func (l *live) advice(what, command string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	// Not broken into lines: it is to be copied.
 	l.write([]string{fmt.Sprintf("  %s %s", l.paint(faint, fmt.Sprintf("%-7s", what)), indent(command))})
 }
 
@@ -118,7 +119,8 @@ func (l *live) tell(e slipway.Event, took time.Duration) {
 		}
 	case slipway.Concluded:
 		l.scene = nil
-		l.write([]string{"", clean(e.Message)})
+		columns, _ := l.size()
+		l.write(append([]string{""}, wrap(clean(e.Message), columns-1)...))
 	}
 	l.write(nil)
 }
@@ -174,7 +176,9 @@ func (l *live) print(mark, step, text, took string) {
 		}
 	}
 	for _, line := range lines[1:] {
-		stay = append(stay, "      "+line)
+		for _, part := range wrap(line, columns-7) {
+			stay = append(stay, "      "+part)
+		}
 	}
 	l.write(stay)
 }

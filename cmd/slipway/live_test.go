@@ -145,7 +145,7 @@ func (s *screen) still(color bool) *live {
 func rolling(replicas ...slipway.Replica) slipway.Event {
 	three := slipway.ModelVersion{Name: "iris", Version: "3"}
 	two := slipway.ModelVersion{Name: "iris", Version: "2"}
-	room := slipway.Problem{Kind: "no-room", Message: "no node has room: 0/3 nodes are available: 3 Insufficient cpu", Heals: true, HealBy: clockAt(30).Add(271 * time.Second)}
+	room := slipway.Problem{Kind: "no-room", Message: "no node has room for inference-service-7d9f-vv8tq: 0/3 nodes are available: 3 Insufficient cpu", Heals: true, HealBy: clockAt(30).Add(271 * time.Second)}
 	all := append([]slipway.Replica{
 		{Name: "inference-service-5c1b-q8zzt", Release: "Q", Model: two, State: slipway.Ready, Serving: true, Since: clockAt(0)},
 		{Name: "inference-service-5c1b-x2x4z", Release: "Q", Model: two, State: slipway.Draining, Since: clockAt(0)},
@@ -167,17 +167,18 @@ func TestLiveTree(t *testing.T) {
 		columns int
 		want    string
 	}{
-		{110, `  ⠋ rollout    iris 3   1 of 3 ready, 2 others still there   10.0 s (2 m 20 s left)
+		{110, `  ⠋ rollout    iris 3   1 of 3 ready, 2 old   10.0 s (2 m 20 s left)
     iris 3  ● inference-service-7d9f-k2x4p  ready
-            ○ inference-service-7d9f-vv8tq  waits 8.0 s     no node has room: 0/3 nodes are available: 3 Ins…
+            ○ inference-service-7d9f-vv8tq  waits 8.0 s (4 m 31 s left)
+              no node has room for it: 0/3 nodes are available: 3 Insufficient cpu
             ○ inference-service-7d9f-zz1zz  starting 7.0 s
     iris 2  ● inference-service-5c1b-q8zzt  ready
             ◌ inference-service-5c1b-x2x4z  draining
 `},
-		{72, `  ⠋ rollout    iris 3   1 of 3 ready, 2 others still there   10.0 s (2…
+		{72, `  ⠋ rollout    iris 3   1 of 3 ready, 2 old   10.0 s (2 m 20 s left)
     iris 3  ● inference-service-7d9f-k2x4p  ready
-            ○ inference-service-7d9f-vv8tq  waits 8.0 s
-              no node has room: 0/3 nodes are available: 3 Insufficien…
+            ○ inference-service-7d9f-vv8tq  waits 8.0 s (4 m 31 s left)
+              no node has room for it: 0/3 nodes are available: 3 Insu…
             ○ inference-service-7d9f-zz1zz  starting 7.0 s
     iris 2  ● inference-service-5c1b-q8zzt  ready
             ◌ inference-service-5c1b-x2x4z  draining

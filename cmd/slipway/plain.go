@@ -59,8 +59,8 @@ func (p *plain) beat(now time.Time) {
 		return
 	}
 	text := orElse(p.said, "not done yet")
-	if len(p.scene.observed.Replicas) > 0 {
-		text = p.scene.summary() + orNothing("; ", p.scene.waitsFor(now))
+	if p.said == "" && len(p.scene.observed.Replicas) > 0 {
+		text = orElse(p.scene.summary(), "the target is not set yet") + orNothing("; ", p.scene.waitsFor(now))
 	}
 	text += ", " + wholeSeconds(now.Sub(p.started)) + " so far" + leftText(p.scene.deadline, now)
 	p.line(slipway.Event{At: now, Step: p.step}, text)

@@ -144,7 +144,7 @@ func (p *program) wireLocal(w *ports, s settings) error {
 		return usageError{err}
 	}
 	w.target, w.local, w.journal = target, target, target.Journal()
-	w.verifier = verify.Verifier{Config: verify.Config{Front: target.Front()}, Golden: goldens{w.images, target}.find}
+	w.verifier = verify.Verifier{Config: verify.Config{Front: target.Front(), Sink: p.checked}, Golden: goldens{w.images, target}.find}
 	return nil
 }
 
@@ -157,8 +157,15 @@ func (p *program) wireCluster(w *ports, s settings) error {
 	}
 	w.target, w.cluster, w.journal = target, target, target.Journal()
 	w.goldens = goldens{w.images, keptGoldens{filepath.Join(w.cacheDir, "golden")}}.find
-	w.verifier = verify.Verifier{Config: verify.Config{HTTP: target.HTTP(), Front: target.Front()}, Golden: w.goldens}
+	w.verifier = verify.Verifier{Config: verify.Config{HTTP: target.HTTP(), Front: target.Front(), Sink: p.checked}, Golden: w.goldens}
 	return nil
+}
+
+// checked shows how far verifying is. What it found is for the driver to tell.
+func (p *program) checked(e slipway.Event) {
+	if e.Kind == slipway.Progress {
+		p.story.tell(e)
+	}
 }
 
 // stateDir is where local targets are kept (XDG base directory specification).

@@ -14,12 +14,13 @@ import (
 // when the release may take.
 type scene struct {
 	observed slipway.Observation
+	step     string
 	release  slipway.ReleaseID // on its way
 	deadline time.Time         // of its phase; zero: not known
 }
 
 func sceneOf(e slipway.Event) scene {
-	return scene{observed: *e.Observation, release: e.Release, deadline: e.Deadline}
+	return scene{observed: *e.Observation, step: e.Step, release: e.Release, deadline: e.Deadline}
 }
 
 // onTarget reports whether the step is one in which the target changes.
@@ -31,7 +32,8 @@ func (s scene) belongs(r slipway.Replica) bool {
 	return r.Release == cmp.Or(s.observed.Release, s.release)
 }
 
-// sorted returns the replicas that come, then those that go, the oldest first.
+// sorted returns the replicas that come, then those that go, by name: a line
+// that jumps is hard to read.
 func (s scene) sorted() (coming, going []slipway.Replica) {
 	for _, r := range s.observed.Replicas {
 		if s.belongs(r) {
@@ -40,11 +42,9 @@ func (s scene) sorted() (coming, going []slipway.Replica) {
 			going = append(going, r)
 		}
 	}
-	byAge := func(a, b slipway.Replica) int {
-		return cmp.Or(a.Since.Compare(b.Since), strings.Compare(a.Name, b.Name))
-	}
-	slices.SortStableFunc(coming, byAge)
-	slices.SortStableFunc(going, byAge)
+	byName := func(a, b slipway.Replica) int { return strings.Compare(a.Name, b.Name) }
+	slices.SortStableFunc(coming, byName)
+	slices.SortStableFunc(going, byName)
 	return coming, going
 }
 
@@ -65,12 +65,16 @@ func (s scene) want() int {
 	return max(s.observed.Want, len(coming))
 }
 
-// summary is "2 of 3 ready, 3 before them still there".
+// summary is "2 of 3 ready, 3 old"; nothing while the target is still set to
+// what it served before.
 func (s scene) summary() string {
+	if s.step == "rollout" && s.observed.Release != "" && s.observed.Release != s.release {
+		return ""
+	}
 	_, going := s.sorted()
 	text := fmt.Sprintf("%d of %d ready", s.ready(), s.want())
 	if len(going) > 0 {
-		text += ", " + plural(len(going), "other") + " still there"
+		text += fmt.Sprintf(", %d old", len(going))
 	}
 	return text
 }
@@ -85,7 +89,7 @@ func (s scene) waitsFor(now time.Time) string {
 	coming, going := s.sorted()
 	for _, r := range coming {
 		if r.Problem != nil {
-			return r.Name + ": " + r.Problem.Message + leftText(r.Problem.HealBy, now)
+			return r.Name + ": " + about(r) + leftText(r.Problem.HealBy, now)
 		}
 	}
 	for _, r := range coming {
@@ -144,13 +148,16 @@ func (s scene) changes(before scene, now time.Time) []string {
 	var ready []string
 	coming, going := s.sorted()
 	told := map[string]bool{} // one line for what several wait for
+	for _, r := range before.observed.Replicas {
+		told[about(r)] = true
+	}
 	for _, r := range coming {
 		if r.State == slipway.Ready && was[r.Name].State != slipway.Ready && !before.observed.At.IsZero() {
 			ready = append(ready, r.Name)
 		}
-		if p := r.Problem; p != nil && !alike(p, was[r.Name].Problem) && !told[p.Message] {
-			told[p.Message] = true
-			lines = append(lines, fmt.Sprintf("%s %s: %s%s", r.Name, verb(r), p.Message, leftText(p.HealBy, now)))
+		if r.Problem != nil && about(r) != about(was[r.Name]) && !told[about(r)] {
+			told[about(r)] = true
+			lines = append(lines, fmt.Sprintf("%s %s: %s%s", r.Name, verb(r), about(r), leftText(r.Problem.HealBy, now)))
 		}
 	}
 	if len(ready) > 0 {
@@ -160,6 +167,17 @@ func (s scene) changes(before scene, now time.Time) []string {
 		lines = append(lines, "nothing else receives requests any more")
 	}
 	return lines
+}
+
+// about is the message of a replica's problem, without the replica's name.
+func about(r slipway.Replica) string {
+	if r.Problem == nil {
+		return ""
+	}
+	if text, leads := strings.CutPrefix(r.Problem.Message, r.Name); leads {
+		return strings.TrimLeft(text, ": ")
+	}
+	return strings.ReplaceAll(r.Problem.Message, " "+r.Name, " it")
 }
 
 // verb is what a replica with a problem does.

@@ -83,7 +83,7 @@ func (part branchPart) twigs(now time.Time) []twig {
 	var twigs []twig
 	for i, r := range replicas {
 		t := leaf(r, now)
-		if i > 0 && alike(r.Problem, replicas[i-1].Problem) {
+		if i > 0 && r.Problem != nil && about(r) == about(replicas[i-1]) {
 			t.why = ""
 		}
 		twigs = append(twigs, t)
@@ -146,11 +146,14 @@ func leaf(r slipway.Replica, now time.Time) twig {
 	if r.State == slipway.Starting && !r.Since.IsZero() && now.After(r.Since) {
 		t.state += " " + seconds(now.Sub(r.Since).Truncate(100*time.Millisecond))
 	}
+	if r.Problem != nil {
+		t.state += leftText(r.Problem.HealBy, now)
+	}
 	if r.Restarts > 0 {
 		t.state += fmt.Sprintf(", restarts: %d", r.Restarts)
 	}
 	if r.Problem != nil {
-		t.why = clean(strings.ReplaceAll(r.Problem.Message, "\n", " ")) + leftText(r.Problem.HealBy, now)
+		t.why = clean(strings.ReplaceAll(about(r), "\n", " "))
 	}
 	return t
 }
