@@ -178,8 +178,8 @@ func (s *snapshot) kubectl(format string, args ...any) string {
 	return "kubectl -n " + s.deployment.Namespace + " " + fmt.Sprintf(format, args...)
 }
 
-// unwell returns the objects that are not as they should be, whose events may
-// tell why: those of the present ReplicaSet first.
+// unwell returns the pods whose events may tell what they do not tell
+// themselves: those of the present ReplicaSet first.
 func (s *snapshot) unwell(now time.Time) []types.UID {
 	current := s.current()
 	var first, then []types.UID
@@ -212,10 +212,11 @@ func isUnwell(p corev1.Pod, now time.Time) bool {
 	}
 	for _, c := range slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses) {
 		switch w, r := c.State.Waiting, c.State.Running; {
-		case w != nil && isRoutine(w.Reason) && now.Sub(p.CreationTimestamp.Time) < calm:
+		case w != nil && isRoutine(w.Reason) && now.Sub(p.CreationTimestamp.Time) < 2*calm:
+		case w != nil && isPull(w.Reason) && pullCause(w.Message) != "":
 		case w != nil, c.State.Terminated != nil && c.State.Terminated.ExitCode != 0:
 			return true
-		case r != nil && !c.Ready && now.Sub(r.StartedAt.Time) > 2*calm, r != nil && isRecent(c, now):
+		case r != nil && !c.Ready && now.Sub(r.StartedAt.Time) > 3*calm, r != nil && isRecent(c, now):
 			return true
 		}
 	}

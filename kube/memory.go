@@ -11,7 +11,7 @@ import (
 
 // freshEnough is how old events may be. They explain; what is to be noticed at
 // once lies in the objects.
-const freshEnough = 700 * time.Millisecond
+const freshEnough = time.Second
 
 // memory keeps events for a moment. Its zero value is empty.
 type memory struct {

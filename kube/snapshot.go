@@ -22,8 +22,8 @@ import (
 // Bounds of one look, in objects of a kind.
 const (
 	maxListed  = 1000
-	maxEvents  = 50 // of one object
-	maxAskedOf = 4  // objects whose events are read: one that fails is enough to know
+	maxEvents  = 500 // of one pod
+	maxAskedOf = 2   // pods whose events are read: one that fails is enough to know
 )
 
 // snapshot is what the API server holds of the target at about one instant.
