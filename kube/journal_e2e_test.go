@@ -195,8 +195,13 @@ func hold(t *testing.T, j *kube.Journal, holder string, w *wire) (slipway.Lock, 
 
 func newName() string { return "n" + strings.ToLower(rand.Text()[:8]) }
 
+// way is how calls of one process get to the API server.
+type way interface {
+	wrap(http.RoundTripper) http.RoundTripper
+}
+
 // newTarget returns the Deployment as one process sees it; w may be nil.
-func newTarget(t *testing.T, cluster *e2e.KubeCluster, namespace, name string, w *wire) *kube.Target {
+func newTarget(t *testing.T, cluster *e2e.KubeCluster, namespace, name string, w way) *kube.Target {
 	t.Helper()
 	config := kube.Config{
 		Ref:    slipway.TargetRef{Scheme: "kubernetes", Namespace: namespace, Name: name},
