@@ -32,6 +32,15 @@ func (t *Target) Act(ctx context.Context, a slipway.Action) error {
 	if err := t.checkAction(op, a); err != nil {
 		return err
 	}
+	err := t.act(ctx, op, a)
+	if err == nil && a.Kind == slipway.Remove {
+		t.tidy(ctx, op, a)
+	}
+	return err
+}
+
+// act tries for as long as others change the Deployment meanwhile.
+func (t *Target) act(ctx context.Context, op string, a slipway.Action) error {
 	var err error
 	for range tries {
 		err = t.try(ctx, op, a)

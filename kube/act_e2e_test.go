@@ -88,6 +88,7 @@ func (f field) get(t *testing.T) deployment {
 	if err := json.Unmarshal([]byte(f.kubectl(t, "get", "deployment", "iris", "-o", "json")), &d); err != nil {
 		t.Fatal(err)
 	}
+	delete(d.Metadata.Annotations, "deployment.kubernetes.io/revision") // comes whenever its controller gets to it
 	return d
 }
 
@@ -199,6 +200,9 @@ func TestE2EReleasesComeAndGo(t *testing.T) {
 	wantTemplate(t, fresh, gone)
 	if a := gone.Metadata.Annotations; a["slipway.dev/release"]+a["slipway.dev/model"]+a["kubernetes.io/change-cause"] != "" || a["slipway.dev/fence"] != "3" {
 		t.Errorf("annotations of a removed release: %v", a)
+	}
+	if diff := cmp.Diff(fresh.Spec.Strategy, gone.Spec.Strategy); diff != "" {
+		t.Errorf("strategy of a removed release (-manifest +after):\n%s", diff)
 	}
 	f.act(t, 4, one)
 	again := f.get(t)
