@@ -2,6 +2,8 @@ package kube
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,10 +15,32 @@ import (
 // once lies in the objects.
 const freshEnough = time.Second
 
-// memory keeps events for a moment. Its zero value is empty.
+// memory keeps events for a moment, and what others did that leaves no trace
+// of when. Its zero value is empty.
 type memory struct {
 	sync.Mutex
-	known map[types.UID]remembered
+	known   map[types.UID]remembered
+	of      types.UID // the Deployment that was seen last
+	wanted  int       // and how many replicas it was to have
+	scaling []string
+}
+
+// mostScalings bounds how many scalings are told.
+const mostScalings = 20
+
+// scalings returns who scaled the Deployment since it was first looked at.
+func (m *memory) scalings(s *snapshot) []string {
+	m.Lock()
+	defer m.Unlock()
+	if s.deployment == nil {
+		return nil
+	}
+	before, of := m.wanted, m.of
+	m.wanted, m.of = s.want(), s.deployment.UID
+	if by := s.scaledBy(); of == m.of && before != m.wanted && by != "" && len(m.scaling) < mostScalings {
+		m.scaling = append(m.scaling, fmt.Sprintf("scaled to %d by %s, from %d", m.wanted, by, before))
+	}
+	return slices.Clone(m.scaling)
 }
 
 type remembered struct {

@@ -14,8 +14,8 @@ import (
 // notes is what others did since we last wrote that hinders nobody, and what
 // cannot be seen. A note's text stays the same as long as what it tells does.
 func (s *snapshot) notes() []string {
-	notes := slices.Clone(s.unseen)
-	for _, note := range []string{s.scaledBy(), s.templateBy(), s.kept(), s.placed()} {
+	notes := slices.Concat(s.unseen, s.scaled)
+	for _, note := range []string{s.templateBy(), s.kept(), s.placed()} {
 		if note != "" {
 			notes = append(notes, note)
 		}
@@ -38,17 +38,20 @@ func (s *snapshot) placed() string {
 	return fmt.Sprintf("the image was set to %s by %s", shortImage(c.Image), who(*by))
 }
 
-// scaledBy is that somebody else set the number of replicas.
+// scaledBy is who scaled the Deployment; empty: we did. An API server does not
+// write down when.
 func (s *snapshot) scaledBy() string {
-	by := s.lastOther(func(set *fieldpath.Set) bool { return set.Has(fieldpath.MakePathOrDie("spec", "replicas")) })
-	if by == nil || s.deployment.Spec.Replicas == nil {
-		return ""
+	replicas := fieldpath.MakePathOrDie("spec", "replicas")
+	for _, e := range s.deployment.ManagedFields {
+		switch {
+		case e.Manager == Manager || !setOf(e).Has(replicas):
+		case e.Manager == "kube-controller-manager": // which scales in the name of one thing only
+			return "the HorizontalPodAutoscaler"
+		default:
+			return printable(e.Manager, 100)
+		}
 	}
-	name := who(*by)
-	if by.Manager == "kube-controller-manager" { // which scales in the name of one thing only
-		name = "the HorizontalPodAutoscaler at " + clock(by.Time)
-	}
-	return fmt.Sprintf("scaled to %d by %s", *s.deployment.Spec.Replicas, name)
+	return ""
 }
 
 // templateBy is that somebody else changed the pod template, and where.

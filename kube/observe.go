@@ -17,14 +17,15 @@ import (
 )
 
 // Observe returns what the Deployment is set to and what its pods do now. It
-// asks the API server each time and keeps nothing, so that it sees its own
-// writes and anybody else's. A Deployment that does not exist, or that carries
+// asks the API server each time, so that it sees its own writes and anybody
+// else's. A Deployment that does not exist, or that carries
 // the manifest's placeholder, serves nothing: that is no error.
 func (t *Target) Observe(ctx context.Context) (slipway.Observation, error) {
 	s, err := t.read(ctx)
 	if err != nil {
 		return slipway.Observation{}, err
 	}
+	s.scaled = t.memory.scalings(s)
 	return s.observation(time.Now().UTC()), nil
 }
 

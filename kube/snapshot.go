@@ -37,6 +37,7 @@ type snapshot struct {
 	services    []corev1.Service
 	slices      []discoveryv1.EndpointSlice
 	events      []corev1.Event          // of what is not as it should be
+	scaled      []string                // who scaled the Deployment while this process looked at it
 	blind       bool                    // the events may not be read
 	unseen      []string                // what may not be read, and which right is missing
 	urlOf       func(pod string) string // where a pod is reached by itself
