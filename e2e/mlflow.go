@@ -21,6 +21,10 @@ import (
 // MLflowVersion is the MLflow that end-to-end tests run against.
 const MLflowVersion = "3.17.2"
 
+// ScikitLearn is what logs models in MLflow and answers with them:
+// requirements for Python.
+var ScikitLearn = []string{"mlflow==" + MLflowVersion, "numpy==2.4.6", "pandas==3.1.1", "scikit-learn==1.9.1", "scipy==1.17.1", "skops==0.16.0"}
+
 // startLimit bounds how long a server may take until it answers.
 const startLimit = 3 * time.Minute
 

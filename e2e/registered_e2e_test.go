@@ -15,9 +15,6 @@ import (
 	"github.com/slipway-dev/slipway/mlflow"
 )
 
-// pythonStack is what logs models and answers with them.
-var pythonStack = []string{"mlflow==" + e2e.MLflowVersion, "numpy==2.4.6", "pandas==3.1.1", "scikit-learn==1.9.1", "scipy==1.17.1", "skops==0.16.0"}
-
 // logged is a model that MLflow's Python library logged in the real MLflow.
 type logged struct {
 	ID       string            `json:"id"`
@@ -41,7 +38,7 @@ func models(t testing.TB) map[string]logged {
 		return loggedModels.all
 	}
 	file := filepath.Join(t.TempDir(), "answers.json")
-	cmd := exec.Command(e2e.Python(t, pythonStack...), "testdata/log_models.py", uri, file)
+	cmd := exec.Command(e2e.Python(t, e2e.ScikitLearn...), "testdata/log_models.py", uri, file)
 	cmd.Env = append(os.Environ(), "MLFLOW_DISABLE_TELEMETRY=true", "DO_NOT_TRACK=true")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("logging models: %v\n%s", err, out)

@@ -114,10 +114,10 @@ func root(t *testing.T) string {
 }
 
 // build compiles one of our programs.
-func build(t *testing.T, pkg string) string {
+func build(t *testing.T, pkg string, ldflags ...string) string {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), filepath.Base(pkg))
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags=-s -w", "-o", out, pkg)
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags="+strings.Join(append(ldflags, "-s -w"), " "), "-o", out, pkg)
 	cmd.Dir, cmd.Env = root(t), append(os.Environ(), "CGO_ENABLED=0")
 	if text, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("building %s: %v\n%s", pkg, err, text)
