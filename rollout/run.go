@@ -21,6 +21,7 @@ type run struct {
 	fenced bool            // the target has seen a newer fence
 	told   map[string]bool // the target's notes that were told
 	outage outage
+	coming coming
 
 	// Of the present phase.
 	acted   bool
@@ -102,6 +103,7 @@ func (r *run) drive(ctx context.Context) (slipway.Release, error) {
 		seen := r.see(ctx, release)
 		release = r.current()
 		d := Next(release, seen, r.config.Limits)
+		r.noteComing(release, d, seen)
 		switch {
 		case d.Action == slipway.Leave && d.Phase == release.Phase:
 			return release, errLost
@@ -123,10 +125,10 @@ func (r *run) drive(ctx context.Context) (slipway.Release, error) {
 }
 
 // current is the release on its way. The time in which the target was out of
-// reach is not its own.
+// reach, or more replicas were waited for, is not its own.
 func (r *run) current() slipway.Release {
-	release := *r.rec.Current
-	release.Deadline = release.Deadline.Add(r.outage.allowance(time.Now(), r.config.Limits.Outage))
+	release, now := *r.rec.Current, time.Now()
+	release.Deadline = release.Deadline.Add(r.outage.allowance(now, r.config.Limits.Outage) + r.coming.allowance(now))
 	return release
 }
 
@@ -192,6 +194,7 @@ func (r *run) enter(ctx context.Context, d Decision, s Seen) error {
 func (r *run) enterPhase() {
 	r.acted, r.refused, r.verdict, r.pause = false, nil, nil, r.config.PollFirst
 	r.outage.enterPhase(time.Now())
+	r.coming = coming{}
 }
 
 // store replaces the record. While the journal is out of reach it tries again,
