@@ -22,11 +22,12 @@ import (
 
 // kubeTale is a release in a cluster whose runner is killed.
 type kubeTale struct {
-	name   string
-	fresh  bool                        // each time a Deployment that nothing was deployed to
-	server string                      // the fault of the model server; empty: none
-	runs   func(*kubeCrash) [][]string // the command lines, one after the other
-	codes  []int                       // with which they end when nobody is killed
+	name    string
+	fresh   bool                        // each time a Deployment that nothing was deployed to
+	creates bool                        // likewise, and the run has to make it
+	server  string                      // the fault of the model server; empty: none
+	runs    func(*kubeCrash) [][]string // the command lines, one after the other
+	codes   []int                       // with which they end when nobody is killed
 }
 
 var kubeTales = []kubeTale{
@@ -34,6 +35,7 @@ var kubeTales = []kubeTale{
 	{name: "deploy of a bad one", server: "miscalculates", runs: func(k *kubeCrash) [][]string { return [][]string{k.deploy("--retry")} }, codes: []int{exitRolledBack}},
 	{name: "first deploy", fresh: true, runs: func(k *kubeCrash) [][]string { return [][]string{k.deploy()} }, codes: []int{exitLive}},
 	{name: "first deploy of a bad one", fresh: true, server: "miscalculates", runs: func(k *kubeCrash) [][]string { return [][]string{k.deploy()} }, codes: []int{exitFailed}},
+	{name: "first deploy that makes the Deployment", creates: true, runs: func(k *kubeCrash) [][]string { return [][]string{k.deploy("--create")} }, codes: []int{exitLive}},
 	{name: "rollback", runs: func(k *kubeCrash) [][]string {
 		return [][]string{{"rollback", k.target(), "--to-version", k.wanted()}}
 	}, codes: []int{exitLive}},
@@ -263,6 +265,9 @@ func (c *kubeCrash) recorded(tale *kubeTale) []moment {
 		}
 	}
 	c.check(c.outcome())
+	if tale.creates { // all else the other tales have
+		found = slices.DeleteFunc(found, func(m moment) bool { return m.reads || !strings.HasPrefix(m.kind, "create ") })
+	}
 	return found
 }
 
@@ -332,6 +337,10 @@ func (r *reaper) start(cmd *exec.Cmd) (wait func() error, err error) {
 // whether the moment came: a lock is not renewed in every run.
 func (c *kubeCrash) killedAt(m moment) bool {
 	c.t.Helper()
+	if m.tale.creates {
+		c.creating.Lock()
+		defer c.creating.Unlock()
+	}
 	for range 3 {
 		c.what = m.String()
 		c.begin(m.tale)
@@ -387,7 +396,7 @@ func (c *kubeCrash) next(m moment) []string {
 	c.t.Helper()
 	left := c.record()
 	args := []string{"recover", c.target()}
-	if c.turn++; c.turn%2 == 0 || isUnverified(left) {
+	if c.turn++; c.turn%2 == 0 || isUnverified(left) || c.tale.creates {
 		args = c.again()
 	}
 	want := c.expected(m.tale, left, args[0] == "deploy")

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,8 +23,9 @@ import (
 // kubeStage is what all tales share: a cluster and the registries.
 type kubeStage struct {
 	*world
-	cluster *e2e.KubeCluster
-	dir     string
+	cluster  *e2e.KubeCluster
+	dir      string
+	creating sync.Mutex // what --create makes is large: one at a time
 }
 
 func newKubeStage(t *testing.T) *kubeStage {
@@ -35,16 +38,16 @@ func newKubeStage(t *testing.T) *kubeStage {
 	t.Cleanup(w.close)
 	delete(w.vars, "XDG_CACHE_HOME") // each machine has its own
 	buildWrongServer(t, "miscalculates")
-	return &kubeStage{w, e2e.Cluster(t), dir}
+	return &kubeStage{world: w, cluster: e2e.Cluster(t), dir: dir}
 }
 
 // kubePlace is a Deployment, the model that is brought to it and whoever asks
 // it all the time.
 type kubePlace struct {
-	name    string // of the Deployment and of the model
-	address string
-	live    string // the version that serves; empty: none
-	prober  *prober
+	ns     string
+	name   string  // of the Deployment and of the model
+	live   string  // the version that serves; empty: none
+	prober *prober // nil: nobody asks
 }
 
 // kubeCrash tells tales in a namespace of its own.
@@ -52,7 +55,7 @@ type kubeCrash struct {
 	*kubeStage
 	*kubePlace
 	t       *testing.T
-	ns      string
+	home    string // the namespace
 	proxied string // the kubeconfig of the machine whose runs are killed
 	proxy   *e2e.APIProxy
 	lasting *kubePlace // where there is always a release before
@@ -63,7 +66,7 @@ type kubeCrash struct {
 
 func (k *kubeStage) worker(t *testing.T) *kubeCrash {
 	t.Helper()
-	c := &kubeCrash{kubeStage: k, t: t, ns: k.cluster.Namespace(t)}
+	c := &kubeCrash{kubeStage: k, t: t, home: k.cluster.Namespace(t)}
 	c.proxied, c.proxy = k.cluster.Proxied(t)
 	return c
 }
@@ -72,7 +75,11 @@ func (k *kubeStage) worker(t *testing.T) *kubeCrash {
 func (c *kubeCrash) begin(tale *kubeTale) {
 	c.t.Helper()
 	c.tale = tale
-	if tale.fresh {
+	switch {
+	case tale.creates:
+		c.kubePlace = c.nowhere()
+		return
+	case tale.fresh:
 		c.kubePlace = c.newPlace()
 		return
 	}
@@ -91,20 +98,34 @@ func (t *kubeTale) steps() bool { return len(t.codes) > 1 }
 // taken away.
 func (c *kubeCrash) newPlace() *kubePlace {
 	c.t.Helper()
-	if old := c.kubePlace; old != nil && old != c.lasting {
+	if old := c.kubePlace; old != nil && old != c.lasting && old.prober != nil {
 		old.prober.close()
-		c.cluster.Kubectl(c.t, "-n", c.ns, "delete", "deployment/"+old.name, "service/"+old.name, "--wait=false")
+		c.cluster.Kubectl(c.t, "-n", old.ns, "delete", "deployment/"+old.name, "service/"+old.name, "--wait=false")
 	}
+	p := c.named(c.home)
+	p.prober = newPacedProber(c.cluster.Place(c.t, p.ns, p.name, 1), 50*time.Millisecond)
+	c.t.Cleanup(p.prober.close)
+	return p
+}
+
+// nowhere is a place of which nothing is there, not even the namespace.
+func (c *kubeCrash) nowhere() *kubePlace {
+	c.t.Helper()
+	p := c.named("e2e-" + strings.ToLower(rand.Text()[:10]))
+	c.t.Cleanup(func() { c.cluster.Kubectl(c.t, "delete", "namespace", p.ns, "--wait=false", "--ignore-not-found") })
+	return p
+}
+
+// named returns a place with a model of its own.
+func (c *kubeCrash) named(ns string) *kubePlace {
+	c.t.Helper()
 	c.turn++
-	p := &kubePlace{name: fmt.Sprintf("iris-%d-%s", c.turn, strings.TrimPrefix(c.ns, "e2e-"))}
-	p.address = c.cluster.Place(c.t, c.ns, p.name, 1)
+	p := &kubePlace{ns: ns, name: fmt.Sprintf("iris-%d-%s", c.turn, strings.TrimPrefix(c.home, "e2e-"))}
 	for _, dir := range []string{"iris-1", "iris-2"} {
 		if _, err := c.client.Register(c.t.Context(), slipway.ModelName(p.name), c.vars["MODELS"]+"/"+dir); err != nil {
 			c.t.Fatal(err)
 		}
 	}
-	p.prober = newPacedProber(p.address, 50*time.Millisecond)
-	c.t.Cleanup(p.prober.close)
 	return p
 }
 
@@ -155,8 +176,11 @@ func (c *kubeCrash) deploy(flags ...string) []string {
 
 // again is deploy as the next run does it: what was bad is not insisted on.
 func (c *kubeCrash) again() []string {
-	if c.tale.server != "" {
+	switch {
+	case c.tale.server != "":
 		return c.deploy()
+	case c.tale.creates:
+		return c.deploy("--create")
 	}
 	return c.deploy("--retry")
 }
@@ -245,7 +269,9 @@ func (c *kubeCrash) check(allowed ...string) {
 	}
 	c.checkPods(record.Live)
 	c.checkTags(served)
-	c.prober.blame(c.t, c.what)
+	if c.prober != nil {
+		c.prober.blame(c.t, c.what)
+	}
 	c.live = served
 }
 
@@ -286,11 +312,12 @@ func (c *kubeCrash) checkPods(live *slipway.Release) {
 	pods := c.pods()
 	for _, p := range pods {
 		image := p.Spec.Containers[0].Image
-		if live == nil && p.ready() || live != nil && (!p.ready() || image != live.Image.Ref()) {
+		ready := p.ready() || c.tale.creates // an autoscaler may just have made more
+		if live == nil && p.ready() || live != nil && (!ready || image != live.Image.Ref()) {
 			c.t.Errorf("%s: live is %+v, and %s runs %s, ready: %t", c.what, live, p.Metadata.Name, image, p.ready())
 		}
 	}
-	if live != nil && len(pods) != 1 {
+	if live != nil && len(pods) != 1 && !c.tale.creates {
 		c.t.Errorf("%s: %d pods", c.what, len(pods))
 	}
 	var d struct {
