@@ -176,7 +176,7 @@ func (j *journey) farewell(out rollout.Outcome) {
 	case rollout.Live, rollout.Resumed:
 		return
 	case rollout.RolledBack, rollout.Removed, rollout.NeedsPerson, rollout.Failed, rollout.Superseded:
-		j.story.advice("why", "slipway explain "+string(out.Release.ID))
+		j.story.advice("why", j.explains(out.Release.ID))
 	default:
 		j.story.conclude(out.Message)
 	}
@@ -184,7 +184,7 @@ func (j *journey) farewell(out rollout.Outcome) {
 		j.story.advice("fix", out.Hint)
 	}
 	if rolledBack := out.Kind == rollout.RolledBack || out.Kind == rollout.Removed; rolledBack && j.ref != (slipway.ModelRef{}) {
-		j.story.advice("again", "slipway deploy "+j.ref.String()+" --retry")
+		j.story.advice("again", j.again()+" --retry")
 	}
 }
 

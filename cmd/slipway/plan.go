@@ -37,7 +37,8 @@ type planResult struct {
 	Signature     []string              `json:"signature"` // what changes; empty: nothing
 	WayBack       string                `json:"wayBack"`
 	WayBackExists bool                  `json:"wayBackExists"`
-	Replicas      int                   `json:"replicas"` // to be replaced
+	Replicas      int                   `json:"replicas"`          // to be replaced
+	Missing       string                `json:"missing,omitempty"` // a cluster without the Deployment, and how to make it
 	Fastest       time.Duration         `json:"fastestNanoseconds,omitempty"`
 	Slowest       time.Duration         `json:"slowestNanoseconds,omitempty"`
 	Releases      int                   `json:"releases"` // that the times are of
@@ -96,6 +97,9 @@ func (j *journey) plan(ctx context.Context) (planResult, error) {
 		plan.Would = string(waits)
 	}
 	plan.Fastest, plan.Slowest, plan.Releases = times(record.History)
+	if plan.Missing, err = j.missing(ctx); err != nil {
+		return plan, err
+	}
 	if err := j.planUpload(ctx, &plan); err != nil {
 		return plan, err
 	}
@@ -105,6 +109,18 @@ func (j *journey) plan(ctx context.Context) (planResult, error) {
 	}
 	plan.Serving = &record.Live.Model
 	return plan, j.planReplacement(ctx, &plan, *record.Live)
+}
+
+// missing says that there is nothing yet that could be changed; "": there is.
+func (j *journey) missing(ctx context.Context) (string, error) {
+	if j.cluster == nil {
+		return "", nil
+	}
+	err := j.cluster.Find(ctx)
+	if slipway.CodeOf(err) == slipway.NotFound {
+		return fmt.Sprintf("the cluster has no Deployment %s in the namespace %s; deploy --create makes it", j.to.Name, j.to.Namespace), nil
+	}
+	return "", err
 }
 
 // toReplace counts the replicas that are there to stay.
@@ -265,7 +281,7 @@ func (plan planResult) print(w io.Writer) {
 		{"golden", plan.Golden},
 		{"signature", plan.signatureText()},
 		{"way back", plan.WayBack},
-		{"replace", plural(plan.Replicas, "replica")},
+		{"replace", plan.replaceText()},
 	}
 	switch {
 	case plan.Releases == 1:
@@ -274,6 +290,13 @@ func (plan planResult) print(w io.Writer) {
 		rows = append(rows, []string{"time", fmt.Sprintf("as the last %d releases: %s–%s", plan.Releases, seconds(plan.Fastest), seconds(plan.Slowest))})
 	}
 	table(w, rows)
+}
+
+func (plan planResult) replaceText() string {
+	if plan.Missing != "" {
+		return "nothing: " + plan.Missing
+	}
+	return plural(plan.Replicas, "replica")
 }
 
 func (plan planResult) signatureText() string {

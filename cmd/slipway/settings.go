@@ -50,12 +50,30 @@ type settings struct {
 	startup     time.Duration    // how long a replica may take to become ready; 0: as the target has it
 	after       string           // the environment that must have verified the version first
 	afterTarget string           // and its target
+	inFile      bool             // the environment is one of slipway.yaml
+}
+
+// again is the command that deploys this once more.
+func (s settings) again() string {
+	if s.inFile {
+		return "slipway deploy " + s.ref.String() + " --environment " + s.environment
+	}
+	return "slipway deploy " + s.ref.String() + orNothing(" --image ", s.image) + orNothing(" --to ", s.targetText())
+}
+
+// explains is the command that tells why the release failed: a journal in a
+// cluster has to be named where no slipway.yaml does.
+func (s settings) explains(id slipway.ReleaseID) string {
+	if s.to.Scheme == "kubernetes" && !s.inFile {
+		return "slipway explain " + string(id) + " --on " + s.targetText()
+	}
+	return "slipway explain " + string(id)
 }
 
 // choose returns the releases that the flags and the configuration name
 // together, in the order in which they are to be made. Flags win.
 func choose(m modelFlags, pl placeFlags, c *config, getenv func(string) string) ([]settings, error) {
-	models, err := chooseModels(m.Model, pl, c)
+	models, inFile, err := chooseModels(m.Model, pl, c)
 	if err != nil {
 		return nil, err
 	}
@@ -73,6 +91,7 @@ func choose(m modelFlags, pl placeFlags, c *config, getenv func(string) string) 
 			if err != nil {
 				return nil, err
 			}
+			s.inFile = inFile
 			all = append(all, s)
 		}
 	}
@@ -85,28 +104,28 @@ func choose(m modelFlags, pl placeFlags, c *config, getenv func(string) string) 
 
 // chooseModels returns the configuration's entries for the model that was
 // named, all of them without a name, or an entry made of the flags alone.
-func chooseModels(model string, pl placeFlags, c *config) ([]configModel, error) {
+func chooseModels(model string, pl placeFlags, c *config) (models []configModel, inFile bool, err error) {
 	if model == "" && len(c.Models) > 0 {
-		return c.Models, nil
+		return c.Models, true, nil
 	}
 	if model == "" {
-		return nil, usageError{usagef("no model is named, and there is no %s", defaultConfig).
+		return nil, false, usageError{usagef("no model is named, and there is no %s", defaultConfig).
 			WithHint("name one (models:/NAME@ALIAS or a directory), or list models in %s", defaultConfig)}
 	}
 	ref, err := slipway.ParseModelRef(model)
 	if err != nil {
-		return nil, usageError{err}
+		return nil, false, usageError{err}
 	}
 	for _, matches := range []func(slipway.ModelRef) bool{
 		func(other slipway.ModelRef) bool { return other == ref },
 		func(other slipway.ModelRef) bool { return ref.Name != "" && other.Name == ref.Name },
 	} {
 		if found := c.matching(matches); len(found) > 0 {
-			return found, nil
+			return found, true, nil
 		}
 	}
 	byFlags := configEnvironment{Name: orElse(pl.Environment, environmentOf(pl.To)), Target: pl.To}
-	return []configModel{{Model: model, Environments: []configEnvironment{byFlags}}}, nil
+	return []configModel{{Model: model, Environments: []configEnvironment{byFlags}}}, false, nil
 }
 
 // environments returns the names of all environments, each once.

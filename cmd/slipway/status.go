@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -100,18 +101,23 @@ func (cmd statusCommand) Run(ctx context.Context, p *program, c *cli) error {
 		return err
 	}
 	var found []statusResult
+	var missing error // one target that is out of reach does not hide the others
 	for _, at := range all {
 		s, err := p.status(ctx, at)
 		if err != nil {
-			return err
+			missing = errors.Join(missing, err)
+			continue
 		}
 		found = append(found, s)
 	}
-	return p.result(found, func(w io.Writer) {
+	if len(found) == 0 {
+		return missing
+	}
+	return errors.Join(p.result(found, func(w io.Writer) {
 		for _, s := range found {
 			s.print(w, time.Now())
 		}
-	})
+	}), missing)
 }
 
 func (p *program) status(ctx context.Context, at place) (statusResult, error) {
@@ -161,19 +167,72 @@ func (s statusResult) print(w io.Writer, now time.Time) {
 	for _, q := range s.Quarantine {
 		rows = append(rows, []string{"quarantined", q.Model.String() + ", " + q.Reason})
 	}
-	table(w, rows)
+	table(w, append(rows, s.troubles()...))
 }
+
+// troubles are what is wrong with the target now, the lines that show it and
+// what mends it, and what others do to it.
+func (s statusResult) troubles() [][]string {
+	var rows [][]string
+	for _, p := range problems(s.Observed) {
+		rows = append(rows, []string{"problem", p.Message})
+		if p.Evidence != "" {
+			rows = append(rows, []string{"", oneLine(p.Evidence)})
+		}
+		if p.Hint != "" {
+			rows = append(rows, []string{"fix", p.Hint})
+		}
+	}
+	for _, note := range s.Observed.Notes {
+		rows = append(rows, []string{"note", note})
+	}
+	return rows
+}
+
+// problems are the target's own and those of its replicas, each once.
+func problems(o slipway.Observation) []slipway.Problem {
+	var all []slipway.Problem
+	told := map[string]bool{}
+	if o.Problem != nil {
+		all = append(all, *o.Problem)
+	}
+	for _, r := range o.Replicas {
+		if r.Problem == nil || told[about(r)] {
+			continue
+		}
+		told[about(r)] = true
+		all = append(all, *r.Problem)
+	}
+	return all
+}
+
+// oneLine is evidence in a row of a table.
+func oneLine(text string) string { return clip(strings.Join(strings.Fields(text), " "), 600) }
 
 // serves says what the last verified release does now: the target may have
 // been stopped or set to something else since.
 func (s statusResult) serves(r slipway.Release, now time.Time) string {
 	switch s.Observed.Desired {
 	case "":
-		return "nothing: " + r.Model.String() + " was live until the target was stopped"
+		return s.servesUnset(r)
 	case r.Image.Digest:
 		return r.Model.String() + ", since " + clock(s.Since, now) + " (" + lasted(now.Sub(s.Since)) + ")"
 	}
 	return s.Observed.Desired.Short() + ", which is not the last verified release, " + r.Model.String()
+}
+
+// servesUnset is what a target serves that is set to nothing: in a cluster, its
+// manifest applied again leaves the replicas of before until the next run.
+func (s statusResult) servesUnset(r slipway.Release) string {
+	for _, replica := range s.Observed.Replicas {
+		if replica.Serving && replica.Image == r.Image.Digest {
+			return r.Model.String() + " still, though the target is set to something else; the next deploy puts it back"
+		}
+	}
+	if s.ref.Scheme == "kubernetes" {
+		return "nothing: " + r.Model.String() + " was live until the Deployment was deleted or set to something else"
+	}
+	return "nothing: " + r.Model.String() + " was live until the target was stopped"
 }
 
 func (s statusResult) replicas() string {
@@ -187,9 +246,6 @@ func (s statusResult) replicas() string {
 	text := fmt.Sprintf("%d of %d ready", ready, s.Observed.Want)
 	if restarts > 0 {
 		text += ", started again " + plural(restarts, "time")
-	}
-	if s.Observed.Problem != nil {
-		text += "; " + s.Observed.Problem.Message
 	}
 	return text
 }
