@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,7 +42,7 @@ var faults = []fault{
 	{name: "the registry answers 401", bend: fromRegistry("401"), kind: "pull-refused", says: "401"},
 	{name: "the registry answers 403", bend: fromRegistry("403"), kind: "pull-refused", says: "403"},
 	{name: "no such platform", bend: func(s *scene, r *slipway.Release) { r.Image = wrongImage(s.t).index }, kind: "no-platform"},
-	{name: "the registry answers 503 and recovers", bend: fromRegistry("503-once"), want: rollout.Live, heals: "pull-fails"},
+	{name: "the registry answers 503 and recovers", bend: fromRegistry("503-once"), during: (*scene).registryRecovers, want: rollout.Live, heals: "pull-fails"},
 	{name: "the registry is slow", bend: fromRegistry("slow"), want: rollout.Live},
 
 	{name: "it crashes at once", bend: wrong("dies"), kind: "crashed", says: "out of flour"},
@@ -49,7 +50,7 @@ var faults = []fault{
 	{name: "it needs more memory than its limit", prepare: memoryLimit("64Mi"), bend: wrong("gobbles"), kind: "oom-killed", says: "64Mi"},
 	{name: "the command is wrong", first: true, prepare: patchContainer(`"command":["/nothere"]`), kind: "cannot-start", says: "/nothere"},
 	{name: "golden predictions differ", bend: func(s *scene, r *slipway.Release) { *r = again(makeImages(s.t)[0], r.ID) }, kind: "golden-differs", says: "dahlia"},
-	{name: "it is never ready", bend: func(s *scene, r *slipway.Release) { wrong("never-ready")(s, r); r.Startup = 4 * time.Second }, kind: "never-ready", says: "503"},
+	{name: "it is never ready", bend: func(s *scene, r *slipway.Release) { wrong("never-ready")(s, r); r.Startup = 4 * time.Second }, kind: "never-ready", says: "start-up probe"},
 
 	{name: "no node has room, and no autoscaler can make any", bend: requests("1000"), during: (*scene).autoscalerRefuses, kind: "no-room", says: "Insufficient cpu", heals: "no-room"},
 	{name: "no node has room, and no autoscaler says anything", bend: requests("1000"), kind: "no-room", says: "within 1m", heals: "no-room"},
@@ -93,6 +94,8 @@ type scene struct {
 	mu     sync.Mutex
 	events []slipway.Event
 	moved  chan struct{} // closed when the bad release has begun to move
+	mended atomic.Bool   // the image registry is well again
+	on     func(slipway.Event)
 }
 
 func newScene(t *testing.T, cluster *e2e.KubeCluster) *scene {
@@ -155,6 +158,9 @@ func (s *scene) hear(e slipway.Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.events = append(s.events, e)
+	if s.on != nil {
+		s.on(e)
+	}
 	if e.Observation != nil && e.Observation.Release == "01BAD" {
 		select {
 		case <-s.moved:

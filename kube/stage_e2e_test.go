@@ -130,19 +130,18 @@ func requests(cpu string) func(*scene, *slipway.Release) {
 }
 
 // fromRegistry makes the release's image one of an image registry that is not
-// well: it answers with that code, "503-once" for three seconds, or "slow".
+// well: it answers with that code, "503-once" until that was seen, or "slow".
 func fromRegistry(how string) func(*scene, *slipway.Release) {
 	return func(s *scene, r *slipway.Release) {
 		host, path, _ := strings.Cut(r.Image.Repository, "/")
 		to := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: host})
-		unwell := sync.OnceValue(func() time.Time { return time.Now().Add(3 * time.Second) })
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 			code, err := strconv.Atoi(how[:min(3, len(how))])
 			switch {
 			case !strings.Contains(req.URL.Path, "/manifests/"):
 			case how == "slow":
 				time.Sleep(2 * time.Second)
-			case err == nil && (len(how) == 3 || time.Now().Before(unwell())):
+			case err == nil && (len(how) == 3 || !s.mended.Load()):
 				http.Error(w, `{"errors":[{"code":"NO","message":"not today \u001b[31m"}]}`, code)
 				return
 			}
@@ -151,6 +150,11 @@ func fromRegistry(how string) func(*scene, *slipway.Release) {
 		s.t.Cleanup(server.Close)
 		r.Image.Repository = strings.TrimPrefix(server.URL, "http://") + "/" + path
 	}
+}
+
+func (s *scene) registryRecovers() {
+	s.await("pull-fails")
+	s.mended.Store(true)
 }
 
 // patch changes the Deployment as a person does.
