@@ -25,7 +25,7 @@ func (c cluster) down() error {
 	}{
 		{"ending its processes", c.killAll},
 		{"unmounting", c.unmountAll},
-		{"removing the rules of Services", removeRules},
+		{"removing the rules of Services", c.removeRules},
 		{"removing its address", tearDownNetwork},
 		{"removing its cgroups", c.awaitCgroups},
 		{"removing its traces", c.removeTraces},

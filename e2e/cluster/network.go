@@ -52,13 +52,18 @@ func hasAddress(ip string) bool {
 	return false
 }
 
-// checkFree fails when another program has one of our ports or would fight over
-// the rules of Services.
-func checkFree() error {
-	if pid := strangeProxy(); pid != 0 {
+// checkAlone fails when another cluster would fight with ours over the rules of
+// Services.
+func (c cluster) checkAlone() error {
+	if pid := c.strangeProxy(); pid != 0 {
 		return fmt.Errorf("process %d is the kube-proxy of another cluster; two in one network would delete each other's rules: "+
 			"end that cluster, or set KUBECONFIG to use it", pid)
 	}
+	return nil
+}
+
+// checkFree fails when another program has one of our ports.
+func checkFree() error {
 	for _, address := range []string{
 		nodeIP + ":" + apiPort, nodeIP + ":" + kubeletPort, nodeIP + ":" + metricsPort, "127.0.0.1:" + kubeletHealthPort,
 		"127.0.0.1:" + controllerPort, "127.0.0.1:" + schedulerPort, proxyHealth, proxyMetrics, etcdClient, etcdPeer, registryAddress,
@@ -84,8 +89,8 @@ func soonFree(address string) error {
 }
 
 // strangeProxy returns the number of a kube-proxy that is not ours and works in
-// this process's network namespace, or 0. Call it when ours has ended.
-func strangeProxy() int {
+// this process's network namespace, or 0.
+func (c cluster) strangeProxy() int {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return 0
@@ -93,7 +98,7 @@ func strangeProxy() int {
 	here, _ := os.Readlink("/proc/self/ns/net")
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
-		if err != nil || programName(pid) != "kube-proxy" {
+		if err != nil || programName(pid) != "kube-proxy" || c.owns(pid) {
 			continue
 		}
 		if there, err := os.Readlink(filepath.Join("/proc", e.Name(), "ns/net")); err == nil && there == here {

@@ -8,8 +8,8 @@ import (
 
 // removeRules removes what kube-proxy has written into the machine's packet
 // filter, unless another cluster's kube-proxy is at work: then it is theirs.
-func removeRules() error {
-	if strangeProxy() != 0 {
+func (c cluster) removeRules() error {
+	if c.strangeProxy() != 0 {
 		return nil
 	}
 	for _, iptables := range []string{"iptables", "ip6tables"} {

@@ -28,6 +28,9 @@ func (c cluster) up(ctx context.Context, say func(string, ...any)) error {
 	if err := prepareMachine(say); err != nil {
 		return err
 	}
+	if err := c.checkAlone(); err != nil {
+		return err
+	}
 	if err := c.build(ctx, say); err != nil {
 		return err
 	}
