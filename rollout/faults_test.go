@@ -584,3 +584,26 @@ func TestManyPromotionsAtOnce(t *testing.T) {
 		})
 	}
 }
+
+// A run that was asleep for longer than its lock lasts finds that another has
+// ended its release and has gone on to the next: it does not call its own live.
+func TestAnotherRunEndedItAndWentOn(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.deploy(1)
+		b, asleep := &bent{world: w}, false
+		b.act = func(context.Context, slipway.Action) (error, bool) {
+			if !asleep {
+				asleep = true
+				w.journal.Die()
+				w.wantKind(w.deploy(3), rollout.Live)
+			}
+			return nil, false
+		}
+		o, err := b.deployBent(w.Context())
+		if err != nil {
+			w.Fatal(err)
+		}
+		w.wantKind(o, rollout.Superseded)
+		w.wantServing(3)
+	})
+}

@@ -116,7 +116,7 @@ func (r *run) unfinished(ctx context.Context, release slipway.Release, cause err
 	rec, err := r.journal.Load(ctx)
 	if err == nil {
 		if ended := find(rec, release.ID); ended != nil {
-			return outcomeOf(*ended, rec.Live), nil
+			return endedElsewhere(*ended, rec), nil
 		}
 		if rec.Current == nil || rec.Current.ID != release.ID {
 			return Outcome{Kind: Failed, Release: release, Serving: rec.Live}, cause

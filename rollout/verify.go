@@ -46,15 +46,21 @@ func (d *Driver) fate(ctx context.Context, release slipway.Release) (Outcome, er
 		return Outcome{Kind: Unfinished, Release: release}, err
 	}
 	if ended := find(rec, release.ID); ended != nil {
-		o := outcomeOf(*ended, rec.Live)
-		if o.Kind == Live && (rec.Live == nil || rec.Live.ID != ended.ID) {
-			o.Kind, o.Message = Superseded, fmt.Sprintf("%s was verified by another run, and another release serves since", release.Model)
-		}
-		return o, nil
+		return endedElsewhere(*ended, rec), nil
 	}
 	return Outcome{
 		Kind: Superseded, Release: release, Serving: rec.Live,
 		Message: fmt.Sprintf("%s was superseded: another run has taken the target since it was rolled out", release.Model),
 		Hint:    "slipway status " + d.config.Target,
 	}, nil
+}
+
+// endedElsewhere is the outcome of a release that another run brought to its
+// end.
+func endedElsewhere(ended slipway.Release, rec slipway.Record) Outcome {
+	o := outcomeOf(ended, rec.Live)
+	if o.Kind == Live && (rec.Live == nil || rec.Live.ID != ended.ID) {
+		o.Kind, o.Message = Superseded, fmt.Sprintf("%s was verified by another run, and another release serves since", ended.Model)
+	}
+	return o
 }
