@@ -35,6 +35,12 @@ const small = `
 // overlay of the user's would make it.
 func rendered(t testing.TB, cluster *e2e.KubeCluster, namespace string) string {
 	t.Helper()
+	return cluster.Kubectl(t, "kustomize", renderedTo(t, namespace))
+}
+
+// renderedTo returns the folder of such an overlay.
+func renderedTo(t testing.TB, namespace string) string {
+	t.Helper()
 	base, err := filepath.Abs("../k8s")
 	if err != nil {
 		t.Fatal(err)
@@ -47,7 +53,7 @@ func rendered(t testing.TB, cluster *e2e.KubeCluster, namespace string) string {
 	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(overlay), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return cluster.Kubectl(t, "kustomize", dir)
+	return dir
 }
 
 // object is one object of a manifest.

@@ -5,8 +5,6 @@ package e2e_test
 import (
 	"encoding/json"
 	"fmt"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -197,34 +195,10 @@ subjects: [{kind: ServiceAccount, namespace: %[2]s, name: slipway}]
 func kubeconfigOf(t testing.TB, cluster *e2e.KubeCluster, namespace string) string {
 	t.Helper()
 	dir := t.TempDir()
-	runDocumented(t, cluster, dir, "kubectl create token", strings.NewReplacer("production", namespace))
-	return filepath.Join(dir, "slipway.kubeconfig")
-}
-
-// runDocumented runs the one block of commands of docs/kubernetes.md that
-// contains the text, as it is written but for what is replaced.
-func runDocumented(t testing.TB, cluster *e2e.KubeCluster, dir, text string, replace *strings.Replacer) string {
-	t.Helper()
-	page, err := os.ReadFile("../docs/kubernetes.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var blocks []string
-	for i, part := range strings.Split(string(page), "```") {
-		if script, ok := strings.CutPrefix(part, "sh\n"); ok && i%2 == 1 && strings.Contains(script, text) {
-			blocks = append(blocks, script)
+	for _, block := range commandsOf(t, "../docs/kubernetes.md") {
+		if strings.Contains(block, "kubectl create token") {
+			runCommands(t, cluster, dir, strings.ReplaceAll(block, "production", namespace), nil)
 		}
 	}
-	if len(blocks) != 1 {
-		t.Fatalf("docs/kubernetes.md has %d blocks with %q, want 1", len(blocks), text)
-	}
-	kubectl := cluster.Command(t.Context())
-	cmd := exec.CommandContext(t.Context(), "bash", "-euo", "pipefail", "-c", replace.Replace(blocks[0]))
-	cmd.Dir = dir
-	cmd.Env = append(kubectl.Env, "PATH="+filepath.Dir(kubectl.Path)+":"+os.Getenv("PATH"))
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v\n%s%s", err, blocks[0], out)
-	}
-	return string(out)
+	return filepath.Join(dir, "slipway.kubeconfig")
 }
