@@ -166,6 +166,23 @@ func TestOutagesTakeNoTimeFromAPhase(t *testing.T) {
 	})
 }
 
+// A verification that began in an outage, and of which nobody could say any
+// more until the outage was over, says nothing of the release.
+func TestAVerdictOfAnOutageIsNotTheReleases(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.deploy(1)
+		c := newCutOff(w)
+		w.asker.tell(image(2), answer{problem: &slipway.Problem{
+			Kind: "unreachable", Message: "it does not answer", Heals: true, HealBy: time.Now().Add(10 * time.Second)}})
+		w.asker.during = func(context.Context) { w.asker.during = nil; c.cut(30 * time.Second) }
+		o, err := c.deployBent(w.Context())
+		if err != nil {
+			w.Fatal(err)
+		}
+		w.wantKind(o, rollout.Live)
+	})
+}
+
 // But an outage does not hold up a release for ever.
 func TestALongOutageEnds(t *testing.T) {
 	inBubble(t, func(w *world) {

@@ -305,7 +305,7 @@ func (r *run) ask(ctx context.Context, o slipway.Observation) bool {
 	defer cancel()
 	v := r.verifier.Verify(call, o, *goal(release))
 	r.verdict = &v
-	return v.Passed || stays(wrong(v), time.Now())
+	return v.Passed || !wrong(v).Heals
 }
 
 func (r *run) sleep(ctx context.Context, d time.Duration) {

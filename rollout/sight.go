@@ -113,10 +113,11 @@ func lookAtReplicas(r, goal slipway.Release, s Seen) (Sight, *slipway.Problem) {
 		return SawFailing, p
 	}
 	if v := s.Verdict; v != nil && !v.Passed {
-		if p := wrong(*v); stays(p, s.Now) {
-			return SawWrong, p
+		p := wrong(*v)
+		if p.Heals { // until when does not matter: asking again tells
+			return SawDoubtful, p
 		}
-		return SawDoubtful, wrong(*v)
+		return SawWrong, p
 	}
 	switch {
 	case !settled(o, goal):

@@ -175,5 +175,6 @@ func verdicts(s rollout.Seen) []*slipway.Verdict {
 		{Passed: true, At: clock},
 		{At: clock},
 		{At: clock, Problem: &slipway.Problem{Kind: "timeout", Heals: true}},
+		{At: clock, Problem: &slipway.Problem{Kind: "unreachable", Heals: true, HealBy: clock.Add(-time.Second)}},
 	}
 }

@@ -16,7 +16,7 @@ type state struct {
 	verdict  int // of verdicts: what this run's verification of the phase said; 0: none ran
 }
 
-const verdictKinds = 5
+const verdictKinds = 6
 
 var onItsWay = []slipway.Phase{
 	slipway.Resolving, slipway.Validating, slipway.Building, slipway.Pushing,
