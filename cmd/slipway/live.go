@@ -73,6 +73,7 @@ func (l *live) run() {
 func (l *live) close() {
 	close(l.stop)
 	<-l.done
+	l.step = "" // of a run that was interrupted: nothing goes on moving
 	l.write(nil)
 }
 
@@ -230,9 +231,13 @@ func (l *live) write(stay []string) {
 	if up := min(l.rows(), lines-1); up > 0 {
 		fmt.Fprintf(&b, "\r\x1b[%dA", up)
 	}
-	block := l.block()
-	for _, line := range append(stay, block...) {
+	for _, line := range stay {
 		b.WriteString("\r" + line + "\x1b[K\n")
+	}
+	block := l.block()
+	if len(block) > 0 {
+		// Cut off, not broken: the terminal may be narrower already than it says.
+		b.WriteString(wrapOff + "\r" + strings.Join(block, "\x1b[K\n\r") + "\x1b[K\n" + wrapOn)
 	}
 	if len(l.drawn) > 0 {
 		b.WriteString("\r\x1b[J")
@@ -242,6 +247,9 @@ func (l *live) write(stay []string) {
 		io.WriteString(l.out, b.String())
 	}
 }
+
+// What a terminal does with lines that are too long (DECAWM, VT100).
+const wrapOff, wrapOn = "\x1b[?7l", "\x1b[?7h"
 
 // rows is how many lines of the terminal the block takes up: more than it has,
 // once the terminal has become narrower and broke them.

@@ -24,6 +24,7 @@ type screen struct {
 	rows     []string // all that ever was, the visible ones last
 	row, col int
 	text     string // all that was written
+	cuts     bool   // lines that are too long, instead of breaking them
 }
 
 func newScreen(t *testing.T, columns, lines int) *screen {
@@ -79,6 +80,11 @@ func (s *screen) obey(command byte, argument string) {
 	case 'J':
 		s.rows[s.row] = cut(s.rows[s.row], s.col)
 		s.rows = s.rows[:s.row+1]
+	case 'l', 'h':
+		if argument != "?7" {
+			s.t.Errorf("a mode that this terminal does not know: %s", argument)
+		}
+		s.cuts = command == 'l'
 	case 'm':
 	default:
 		s.t.Errorf("a command that this terminal does not know: CSI %s%c", argument, command)
@@ -86,7 +92,11 @@ func (s *screen) obey(command byte, argument string) {
 }
 
 func (s *screen) put(r rune) {
-	if s.col+runewidth.RuneWidth(r) > s.columns {
+	switch {
+	case s.col+runewidth.RuneWidth(r) <= s.columns:
+	case s.cuts:
+		return
+	default:
 		s.newline()
 		s.col = 0
 	}
@@ -252,6 +262,44 @@ func TestLiveTreeLeavesNothingBehind(t *testing.T) {
 		if diff := cmp.Diff("$ slipway deploy\n  ✓ rollout    3 of 3\n", s.shows()); diff != "" {
 			t.Errorf("%v (-want +got):\n%s", columns, diff)
 		}
+	}
+}
+
+// A run that is interrupted in the middle of a step leaves what it said.
+func TestLiveTreeGoesWithTheRun(t *testing.T) {
+	t.Parallel()
+	s := newScreen(t, 100, 40)
+	l := s.still(false)
+	l.tell(startOf("rollout"), 0)
+	l.tell(rolling(), 0)
+	l.write(nil)
+	l.tell(slipway.Event{Kind: slipway.Warning, Step: "rollout", Message: "somebody scales"}, 0)
+	l.close()
+	if diff := cmp.Diff("  ! rollout    somebody scales\n", s.shows()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// A terminal that has become narrower and does not say so yet.
+func TestLiveTreeOnATerminalThatLags(t *testing.T) {
+	t.Parallel()
+	s := newScreen(t, 110, 40)
+	said := 110
+	fmt.Fprint(s, "$ slipway deploy\n")
+	l := s.still(false)
+	l.size = func() (columns, lines int) { return said, 40 }
+	l.tell(startOf("rollout"), 0)
+	l.tell(rolling(), 0)
+	l.write(nil)
+	s.resize(60)
+	l.write(nil)
+	l.write(nil)
+	said = 60
+	l.write(nil)
+	l.tell(slipway.Event{Kind: slipway.Succeeded, Step: "rollout", Message: "3 of 3"}, 0)
+	l.close()
+	if diff := cmp.Diff("$ slipway deploy\n  ✓ rollout    3 of 3\n", s.shows()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 

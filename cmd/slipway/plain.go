@@ -157,7 +157,7 @@ func problemText(e slipway.Event) string {
 		return e.Message
 	}
 	text := orElse(e.Problem.Message, e.Message)
-	if e.Problem.Evidence != "" {
+	if e.Problem.Evidence != "" && e.Problem.Evidence != text {
 		text += "\n" + evidence(*e.Problem)
 	}
 	return text
