@@ -201,7 +201,7 @@ func (x patient) ended(c container, t *corev1.ContainerStateTerminated, backingO
 
 // again is that a container runs that had ended before.
 func (x patient) again(c container, t *corev1.ContainerStateTerminated) *slipway.Problem {
-	if c.once && t.ExitCode == 0 || x.now.Sub(t.FinishedAt.Time) > steadyAfter+x.startup {
+	if c.once && t.ExitCode == 0 || isReady(x.pod) && x.now.Sub(t.FinishedAt.Time) > steadyAfter+x.startup {
 		return nil
 	}
 	p, final := x.why(c, t)
@@ -219,8 +219,11 @@ func (x patient) why(c container, t *corev1.ContainerStateTerminated) (p slipway
 		return x.said(c, t, said)
 	}
 	text := lastLines(t.Message)
-	if wrongPlatform.MatchString(text) || wrongProgram.MatchString(text) {
+	switch {
+	case wrongPlatform.MatchString(text) || wrongProgram.MatchString(text):
 		return *x.cannotStart(c, text, ""), true
+	case t.Reason == "StartError" || t.Reason == "ContainerCannotRun":
+		return *x.cannotStart(c, text, "it cannot be started"), false
 	}
 	if killed := x.killing(c, t.StartedAt.Time, t.FinishedAt.Add(calm)); killed != nil {
 		return x.killed(c, killed)
