@@ -40,6 +40,7 @@ func TestE2ETarget(t *testing.T) {
 			Good:     func(n int) slipway.Release { return images[n] },
 			Bad:      func() slipway.Release { return images[0] },
 			Patience: 2 * time.Minute,
+			Poll:     100 * time.Millisecond, // one look is five questions to an API server that others ask, too
 			Restart: func(t *testing.T) { // what runs a Deployment is its pods
 				cluster.Kubectl(t, "-n", namespace, "delete", "pods", "-l", "app=iris", "--force", "--grace-period=0", "--wait=false")
 			},
@@ -80,7 +81,7 @@ func TestE2EWhatServedBeforeIsPutBack(t *testing.T) {
 // await observes until it is done; something always serves.
 func await(t *testing.T, target slipway.Target, done func(slipway.Observation) bool) slipway.Observation {
 	t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
+	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for end := time.Now().Add(2 * time.Minute); ; <-tick.C {
 		o, err := target.Observe(t.Context())

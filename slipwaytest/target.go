@@ -26,6 +26,9 @@ type TargetFixture struct {
 	// Patience bounds every wait; default 30 s.
 	Patience time.Duration
 
+	// Poll is how long a wait goes without looking; default 5 ms.
+	Poll time.Duration
+
 	// Restart kills what runs the target, as a crash of the machine would. What
 	// it was told must survive.
 	Restart func(t *testing.T)
@@ -61,6 +64,9 @@ func Target(t *testing.T, fixture func(t *testing.T) TargetFixture) {
 			f := fixture(t)
 			if f.Patience == 0 {
 				f.Patience = patience
+			}
+			if f.Poll == 0 {
+				f.Poll = 5 * time.Millisecond
 			}
 			tt.run(t, f)
 		})
@@ -356,7 +362,7 @@ func (f TargetFixture) await(t *testing.T, target slipway.Target, done func(slip
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), f.Patience)
 	defer cancel()
-	tick := time.NewTicker(5 * time.Millisecond)
+	tick := time.NewTicker(f.Poll)
 	defer tick.Stop()
 	for {
 		o := observe(t, target)
