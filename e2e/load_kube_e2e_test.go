@@ -17,9 +17,12 @@ import (
 	"time"
 )
 
-// drain is how long a model server that has to go answers on connections it
-// already has.
-const drain = 5 * time.Second
+// A pod that has to go may still answer for a while: new connections until every
+// kube-proxy knows, kept ones until it ends.
+const (
+	newsTravels = 5 * time.Second
+	grace       = 30 * time.Second
+)
 
 // traffic is constant load on a Service, from clients that keep their
 // connections and send often, from clients that keep them and send every 3.9 s,
@@ -118,22 +121,27 @@ func (l *traffic) ask(c *caller, kind string, keep bool) {
 	defer l.mu.Unlock()
 	l.asked[kind]++
 	if err == nil {
-		err = l.judge(start, version, body)
+		late := newsTravels
+		if keep {
+			late = grace
+		}
+		err = l.judge(start.Add(-late), version, body)
 	}
 	if err != nil {
 		l.lost = append(l.lost, fmt.Sprintf("%s (%s, after %s): %v", start.Format("15:04:05.000"), kind, time.Since(start).Round(time.Millisecond), err))
 	}
 }
 
-// judge says what is wrong with an answer to a request made at start.
-func (l *traffic) judge(start time.Time, version string, body []byte) error {
+// judge says what is wrong with an answer that any version might give which was
+// allowed to answer since then.
+func (l *traffic) judge(since time.Time, version string, body []byte) error {
 	var reply struct {
 		Predictions json.RawMessage `json:"predictions"`
 	}
 	if err := json.Unmarshal(body, &reply); err != nil {
 		return fmt.Errorf("%w in %q", err, body)
 	}
-	if !l.may(version, start) {
+	if !l.may(version, since) {
 		return fmt.Errorf("version %s answered, which does not serve", version)
 	}
 	if d := differsJSON(l.right[version], reply.Predictions); d != "" {
@@ -142,14 +150,13 @@ func (l *traffic) judge(start time.Time, version string, body []byte) error {
 	return nil
 }
 
-// may reports whether the version was allowed to answer a request made at
-// start, or so shortly before that its last pods drain.
-func (l *traffic) may(version string, start time.Time) bool {
+// may reports whether the version was allowed to answer at any time since then.
+func (l *traffic) may(version string, since time.Time) bool {
 	for _, a := range slices.Backward(l.allows) {
 		if slices.Contains(a.versions, version) {
 			return true
 		}
-		if a.from.Before(start.Add(-drain)) {
+		if a.from.Before(since) {
 			return false
 		}
 	}
