@@ -167,7 +167,7 @@ func TestKubernetesFailure(t *testing.T) {
 	r, took := s.release(2, 3)
 	s.lose.Store(false)
 	row(t, "image that is gone: noticed and back", "≤ 3 s", "%v (noticed %v, back %v)", took.Round(10*time.Millisecond), spent(r, "rollout"), spent(r, "rollback"))
-	row(t, "… with kubectl, 30 s deadline, then undo", "", "%v", s.undone().Round(10*time.Millisecond))
+	row(t, "… with kubectl, 30 s deadline, then undo", "", "%v", newSite(t).undone().Round(10*time.Millisecond))
 	for _, fault := range []string{"dies", "miscalculates"} {
 		s.settle()
 		answered := s.count()
