@@ -42,6 +42,7 @@ type live struct {
 	aside      func() string // said at the end of the moving line; may be nil
 	frame      int
 	drawn      []string // the block as it stands on the terminal
+	columns    int      // of the terminal then
 	stop, done chan struct{}
 }
 
@@ -226,10 +227,14 @@ const patience = 5 * time.Second
 // write puts lines that stay where the block stood, and the block as it is now
 // below them, all at once, so that nothing flickers.
 func (l *live) write(stay []string) {
-	_, lines := l.size()
+	columns, lines := l.size()
 	var b strings.Builder
 	if up := min(l.rows(), lines-1); up > 0 {
 		fmt.Fprintf(&b, "\r\x1b[%dA", up)
+	}
+	if columns != l.columns { // forget which lines were broken, or they are joined again later
+		b.WriteString("\r\x1b[J")
+		l.columns = columns
 	}
 	for _, line := range stay {
 		b.WriteString("\r" + line + "\x1b[K\n")
