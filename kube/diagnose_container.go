@@ -102,11 +102,19 @@ func (x patient) waiting(c container, w *corev1.ContainerStateWaiting) *slipway.
 // (pkg/kubelet/kubelet_pods.go, makeEnvironmentVariables).
 var missing = regexp.MustCompile(`(?i)(configmap|secret) "([^"]*)" not found|couldn't find key (\S+) in (configmap|secret) (\S+)|references non-existent (?:config|secret) key: (\S+)`)
 
+// unsynced matches what the kubelet says before it could read the Secret or
+// ConfigMap at all: it may read only what the API server knows that a pod of
+// its node needs, and asks again where it was too early.
+var unsynced = regexp.MustCompile(`failed to sync (?:secret|configmap) cache`)
+
 // misconfigured is that a container asks for what is not there, or for what
 // its pod forbids.
 func (x patient) misconfigured(c container, w *corev1.ContainerStateWaiting) *slipway.Problem {
 	p := slipway.Problem{Kind: kindConfig, Evidence: printable(w.Message, maxText)}
 	what, hint := x.missingObject(w.Message)
+	if what == "" && unsynced.MatchString(w.Message) {
+		what, hint = "a Secret or ConfigMap that its node has not read yet", x.kubectl("describe pod %s", x.pod.Name)
+	}
 	if what == "" {
 		p.Kind, p.Message = kindCannotStart, x.names(c)+" cannot be started as it is configured"
 		p.Hint = x.kubectl("edit deployment %s", x.name)

@@ -214,6 +214,20 @@ func TestAPullThatNeverHeals(t *testing.T) {
 	}
 }
 
+// Whether a Secret is missing is known only when the node could ask for it.
+func TestASecretThatTheNodeHasNotReadIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	since := time.Date(2026, 11, 23, 6, 13, 0, 0, time.UTC)
+	items := waiting(t, since, "CreateContainerConfigError", "failed to sync secret cache: timed out waiting for the condition")
+	o, err := kube.ObserveAt(items, since.Add(3*time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := verdictOf(t, o, o.At); got != "config-missing?" {
+		t.Errorf("it is seen as %s", got)
+	}
+}
+
 // waiting is a Deployment whose pod has waited since then, for that reason.
 func waiting(t testing.TB, since time.Time, reason, message string) []json.RawMessage {
 	t.Helper()
