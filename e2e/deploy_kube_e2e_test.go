@@ -202,6 +202,20 @@ func TestE2EClusterMinding(t *testing.T) {
 	c.undoneByKubectl()
 }
 
+// settlesOn waits until nothing but the version answers: a pod that drains does
+// so too, until every node has heard of it.
+func (c *clustered) settlesOn(version, name string) {
+	c.t.Helper()
+	alone := 0
+	for deadline := time.Now().Add(time.Minute); alone < 20 && time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+		if got, err := ask(fresh, c.address, models(c.t)[name].Requests); err == nil && got.version == version {
+			alone++
+		} else {
+			alone = 0
+		}
+	}
+}
+
 // undoneByKubectl: version 1 serves; kubectl goes back to the release before
 // it, version 2. Slipway sees that, does not fight it, and leaves what was
 // undone alone.
@@ -209,12 +223,7 @@ func (c *clustered) undoneByKubectl() {
 	c.t.Helper()
 	c.kubectl("rollout", "undo", "deployment/"+deployment)
 	c.kubectl("rollout", "status", "deployment/"+deployment, "--timeout=60s")
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
-		// A pod that drains answers until every node has heard of it.
-		if got, err := ask(fresh, c.address, models(c.t)["forest"].Requests); err == nil && got.version == "2" {
-			break
-		}
-	}
+	c.settlesOn("2", "forest")
 	c.answersLike("2", "forest")
 	got := c.run("deploy", "models:/"+string(c.model)+"/1", "-o", "json")
 	if got.code != 0 || !strings.Contains(got.stdout, `"quarantined"`) {
