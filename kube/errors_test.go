@@ -154,17 +154,18 @@ func statusHandler(code int, message string) http.HandlerFunc {
 	}
 }
 
-func answering(t *testing.T, h http.Handler) *kube.Target {
+func answering(t *testing.T, h http.Handler, deployment ...string) *kube.Target {
 	t.Helper()
 	server := httptest.NewServer(h)
 	t.Cleanup(server.Close)
-	return targetAt(t, server.URL)
+	return targetAt(t, server.URL, deployment...)
 }
 
-func targetAt(t *testing.T, url string) *kube.Target {
+func targetAt(t *testing.T, url string, deployment ...string) *kube.Target {
 	t.Helper()
+	name := append(deployment, "inference-service")[0]
 	target, err := kube.New(kube.Config{
-		Ref:    slipway.TargetRef{Scheme: "kubernetes", Namespace: "n", Name: "inference-service"},
+		Ref:    slipway.TargetRef{Scheme: "kubernetes", Namespace: "n", Name: name},
 		Getenv: func(string) string { return "" },
 		Rest:   &rest.Config{Host: url, BearerToken: secret},
 	})

@@ -159,6 +159,80 @@ func TestE2EALockIsLostToTheNextHolderOnly(t *testing.T) {
 	}
 }
 
+// While nobody can reach the API server, nobody dies of it: the holder keeps
+// its lock, and who waits goes on waiting.
+func TestE2EAnOutageIsNoDeath(t *testing.T) {
+	t.Parallel()
+	cluster := e2e.Cluster(t)
+	namespace, name, wire := cluster.Namespace(t), newName(), &wire{}
+	lock, cut := hold(t, newTarget(t, cluster, namespace, name, wire).Journal(), "first", wire)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	waits, got := make(chan struct{}, 1), make(chan error, 1)
+	go func() {
+		claim := slipway.Claim{Holder: "second", Waiting: func(string) {
+			select {
+			case waits <- struct{}{}:
+			default:
+			}
+		}}
+		err := error(slipway.Errorf(slipway.Unavailable, "waiting", "not begun"))
+		for slipway.Retryable(err) && ctx.Err() == nil { // as the driver does
+			_, err = newTarget(t, cluster, namespace, name, wire).Journal().Lock(ctx, claim)
+		}
+		got <- err
+	}()
+	<-waits
+	cut()
+	<-time.After(3 * testLease)
+	wire.cut.Store(false)
+	select {
+	case err := <-got:
+		t.Errorf("who waited has the lock, or gave up: %v", err)
+	case <-lock.Lost():
+		t.Error("the holder lost its lock")
+	case <-time.After(2 * testLease):
+	}
+	if holder := holderOf(t, cluster, namespace, name); holder != "first" {
+		t.Errorf("%q holds the target", holder)
+	}
+	cancel()
+	<-got
+}
+
+// A record that is larger than a ConfigMap may be loses its oldest history,
+// and nothing else; what cannot be made to fit is refused.
+func TestE2ERecordsFitIntoAConfigMap(t *testing.T) {
+	t.Parallel()
+	cluster := e2e.Cluster(t)
+	journal := newTarget(t, cluster, cluster.Namespace(t), newName(), nil).Journal()
+	lock, err := journal.Lock(t.Context(), slipway.Claim{Holder: "a"})
+	must(t, err)
+	t.Cleanup(func() { _ = lock.Unlock(context.WithoutCancel(t.Context())) })
+	large := func(id string, bytes int) slipway.Release {
+		return slipway.Release{ID: slipway.ReleaseID(id), Phase: slipway.Verified, Env: map[string]string{"FILLER": strings.Repeat("x", bytes)}}
+	}
+	live := large("LIVE", 40<<10)
+	r := slipway.Record{Live: &live, Hold: &slipway.Hold{By: "ada"}}
+	for i := range slipway.HistoryLimit {
+		r.History = append(r.History, large(fmt.Sprint(i), 40<<10))
+	}
+	stored, err := journal.Store(t.Context(), lock.Fence(), r)
+	must(t, err)
+	loaded, err := journal.Load(t.Context())
+	must(t, err)
+	n := len(loaded.History)
+	if n < 15 || n > 22 || loaded.History[n-1].ID != "49" || loaded.Live.ID != "LIVE" || loaded.Hold == nil || loaded.Revision != stored.Revision {
+		t.Errorf("%d releases in the history, the newest %s, live %+v", n, loaded.History[n-1].ID, loaded.Live)
+	}
+	huge := large("LIVE", 1<<20)
+	stored.Live = &huge
+	_, err = journal.Store(t.Context(), lock.Fence(), stored)
+	if slipway.CodeOf(err) != slipway.Exhausted || slipway.HintOf(err) == "" {
+		t.Errorf("a record that cannot fit: %v", err)
+	}
+}
+
 // wire is the way of one process to the API server; cut, nothing gets through.
 type wire struct{ cut atomic.Bool }
 

@@ -3,6 +3,8 @@ package kube_test
 import (
 	"encoding/json"
 	"net/http"
+	"path"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -56,4 +58,29 @@ func FuzzLoad(f *testing.F) {
 			t.Errorf("%q gave the code %q: %v", record, code, err)
 		}
 	})
+}
+
+// However long a Deployment is called, the objects beside it have names that
+// the API server takes, and no other Deployment has the same.
+func TestNamesOfLeaseAndRecord(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("a-very-long-name.", 15)[:252]
+	names := map[string]bool{}
+	for _, deployment := range []string{"iris", long[:245], long[:246], long + "a", long + "b"} {
+		asked := ""
+		target := answering(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			asked = path.Base(r.URL.Path)
+			statusHandler(http.StatusNotFound, "no")(w, r)
+		}), deployment)
+		if _, err := target.Journal().Load(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if len(asked) > 253 || !regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`).MatchString(asked) || names[asked] {
+			t.Errorf("%s: %d bytes, %s", deployment, len(asked), asked)
+		}
+		names[asked] = true
+	}
+	if !names["iris-slipway"] {
+		t.Errorf("names %v", names)
+	}
 }

@@ -63,6 +63,9 @@ func TestE2EAPIServerHangs(t *testing.T) {
 			defer s.mu.Unlock()
 			lines := 0
 			for _, e := range s.events {
+				if e.Kind != slipway.Progress && e.Kind != slipway.Observed {
+					t.Logf("%6.1f s %s %s: %s", e.At.Sub(start).Seconds(), e.Step, e.Kind, e.Message)
+				}
 				if e.Kind == slipway.Warning && strings.Contains(e.Message, "out of reach") {
 					lines++
 				}
