@@ -20,7 +20,7 @@ const (
 	// Somebody may be creating the missing object at this moment. After it,
 	// what cannot heal by itself is final: less than 5 s, the kubelet's and
 	// the scheduler's words included.
-	graceForOthers = 4 * time.Second
+	graceForOthers = 3 * time.Second
 
 	// The kubelet asks an image registry again after 10, 20, 40 and 80 s.
 	pullLimit = 3 * time.Minute

@@ -121,14 +121,7 @@ func (x patient) misconfigured(c container, w *corev1.ContainerStateWaiting) *sl
 		return &p
 	}
 	p.Message, p.Hint = x.names(c)+" needs "+what, hint
-	said := latest(x.events, func(e corev1.Event) bool { return concerns(e, c.name()) && strings.HasSuffix(e.Message, w.Message) })
-	switch {
-	case said != nil:
-		return until(p, firstSeen(*said).Add(graceForOthers), x.now)
-	case x.blind:
-		return until(p, x.readyToPull().Add(graceForOthers), x.now)
-	}
-	return heals(p) // until the kubelet's event tells since when
+	return &p // the kubelet looks again after 10 s: that is too late
 }
 
 // missingObject says which ConfigMap or Secret, or key of one, is not there,

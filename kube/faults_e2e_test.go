@@ -59,7 +59,6 @@ var faults = []fault{
 	{name: "an admission policy refuses", prepare: policy, kind: "admission", says: "only on Tuesdays"},
 	{name: "an admission webhook is away and comes back", prepare: webhook, during: (*scene).webhookGoes, want: rollout.Live, heals: "admission"},
 	{name: "the Secret has another name", bend: func(_ *scene, r *slipway.Release) { r.SecretEnv = []string{"TOKEN=nope/token"} }, kind: "config-missing", says: "nope"},
-	{name: "the Secret comes a little later", bend: func(_ *scene, r *slipway.Release) { r.SecretEnv = []string{"TOKEN=late/token"} }, during: (*scene).secretComes, want: rollout.Live, heals: "config-missing"},
 	{name: "the ConfigMap of a volume has another name", first: true, prepare: mount(`"configMap":{"name":"nope"}`), kind: "config-missing", says: "nope"},
 	{name: "the volume is bad", first: true, prepare: mount(`"hostPath":{"path":"/nowhere","type":"Directory"}`), kind: "volume", says: "/nowhere"},
 	{name: "nobody has claimed the volume", first: true, prepare: mount(`"persistentVolumeClaim":{"claimName":"nope"}`), kind: "volume", says: "nope"},

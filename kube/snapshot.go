@@ -38,7 +38,6 @@ type snapshot struct {
 	slices      []discoveryv1.EndpointSlice
 	events      []corev1.Event          // of what is not as it should be
 	scaled      []string                // who scaled the Deployment while this process looked at it
-	blind       bool                    // the events may not be read
 	unseen      []string                // what may not be read, and which right is missing
 	urlOf       func(pod string) string // where a pod is reached by itself
 }
@@ -72,7 +71,6 @@ func (t *Target) read(ctx context.Context) (*snapshot, error) {
 	if blind[0] != "" {
 		s.services = nil // as if there were none: a pod that is ready receives requests
 	}
-	s.blind = blind[1] != ""
 	s.miss(blind[:]...)
 	return s, err
 }

@@ -273,11 +273,6 @@ func (s *scene) await(kind string) {
 	s.t.Errorf("no problem %s within a minute", kind)
 }
 
-func (s *scene) secretComes() {
-	s.await("config-missing")
-	s.kubectl("create", "secret", "generic", "late", "--from-literal=token=x")
-}
-
 // newPods returns the names and UIDs of the bad release's pods.
 func (s *scene) newPods() [][2]string {
 	var pods [][2]string
