@@ -165,7 +165,7 @@ func concerns(e corev1.Event, container string) bool {
 	return strings.HasSuffix(e.InvolvedObject.FieldPath, "ontainers{"+container+"}")
 }
 
-// quote is an event as evidence.
+// quoteEvent is an event as evidence.
 func quoteEvent(e *corev1.Event) string {
 	if e == nil {
 		return ""
