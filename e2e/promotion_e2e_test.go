@@ -234,6 +234,8 @@ func TestE2EEnvironments(t *testing.T) {
 	}
 	r.bare = true
 	const secret = "s3cret-of-the-test"
+	r.want(0, []string{"production waits: staging has not verified"}, "deploy", "--environment", "production")
+	r.want(0, nil, "deploy", "--environment", "staging")
 	r.refused(1, []string{"API_TOKEN"}, "deploy", "--environment", "production")
 	r.env = append(r.env, "API_TOKEN="+secret)
 	both := r.want(0, []string{"staging", "production"}, "deploy")
