@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/slipway-dev/slipway/e2e"
 )
@@ -152,6 +153,9 @@ func TestE2EEveryRightIsNeededAndNamed(t *testing.T) {
 				}
 				return
 			}
+			if !strings.Contains(got.stderr, "the right to") { // it is for explaining what goes wrong
+				got = w.run("deploy", demoModel(t, 2), "--name", "iris", "--server", wrongServer(t, "dies"))
+			}
 			checkNamed(t, missing, namespace, got)
 		})
 	}
@@ -169,7 +173,8 @@ func checkNamed(t testing.TB, missing right, namespace string, got ran) {
 	}
 }
 
-// grant gives the ServiceAccount slipway of the namespace home the rules.
+// grant gives the ServiceAccount slipway of the namespace home the rules, and
+// waits until the API server's authorizer, which follows by itself, knows them.
 func grant(t testing.TB, cluster *e2e.KubeCluster, namespace, home string, rules []rule) {
 	t.Helper()
 	data, err := json.Marshal(rules)
@@ -188,6 +193,19 @@ metadata: {namespace: %[1]s, name: slipway}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: slipway}
 subjects: [{kind: ServiceAccount, namespace: %[2]s, name: slipway}]
 `, namespace, home, data))
+	first := rules[0]
+	object := first.Resources[0] + "." + first.APIGroups[0] + "/" + first.ResourceNames[0]
+	for {
+		stdout, stderr, err := cluster.TryKubectl(t, "", "-n", namespace, "--as", "system:serviceaccount:"+home+":slipway", "auth", "can-i", first.Verbs[0], object)
+		switch strings.TrimSpace(stdout) {
+		case "yes":
+			return
+		case "no":
+			time.Sleep(100 * time.Millisecond)
+		default:
+			t.Fatalf("kubectl auth can-i: %v\n%s%s", err, stderr, stdout)
+		}
+	}
 }
 
 // kubeconfigOf returns the path of a kubeconfig of the ServiceAccount slipway,
