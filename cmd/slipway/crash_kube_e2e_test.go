@@ -169,9 +169,9 @@ func (k *kubeStage) record(t *testing.T) []moment {
 }
 
 // ofLock reports whether calls of the kind are the lock's: the Lease, and its
-// number on the Deployment.
+// number on the Deployment and on the ConfigMap.
 func ofLock(kind string) bool {
-	return strings.Contains(kind, " leases") || kind == "patch deployments"
+	return strings.Contains(kind, " leases") || kind == "patch deployments" || kind == "update configmaps" || kind == "create configmaps"
 }
 
 // follower knows which call of a run is which, from what the run has sent so
@@ -183,9 +183,19 @@ type follower struct {
 
 // meet names a call, as moments do.
 func (f *follower) meet(c e2e.APICall) (kind, phase string) {
-	if c.Reads || !strings.HasSuffix(c.Kind, " leases") {
-		return c.Kind, f.phase
+	switch {
+	case c.Reads:
+	case strings.HasSuffix(c.Kind, " leases"):
+		return f.meetLease(c)
+	case strings.HasSuffix(c.Kind, " configmaps"):
+		if next := phaseOf(c.Body); next != "" && next != f.phase {
+			return c.Kind + " to say: " + next, f.phase
+		}
 	}
+	return c.Kind, f.phase
+}
+
+func (f *follower) meetLease(c e2e.APICall) (kind, phase string) {
 	switch tokenIn(c.Body) {
 	case "":
 		return c.Kind + ", letting go", f.phase
