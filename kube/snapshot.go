@@ -196,7 +196,7 @@ func (s *snapshot) miss(blind ...string) {
 func optional(op string, err error) (blind string, _ error) {
 	ours := apiError(op, err)
 	if apierrors.IsForbidden(err) && slipway.CodeOf(ours) == slipway.Unauthorized {
-		return "not everything can be seen: " + ours.Error(), nil
+		return "not everything can be seen: " + ours.Error() + "; " + slipway.HintOf(ours), nil
 	}
 	return "", ours
 }
