@@ -57,7 +57,7 @@ var meddlings = []meddling{
 	{name: "applied again", at: inRollout, does: func(m *meddled) { m.apply() },
 		end: rollout.RolledBack, serves: "1", replicas: 2, said: []string{"somebody else set it back to nothing", "by kubectl-client-side-apply"}},
 	{name: "paused", at: inRollout, does: kubectlDoes("rollout", "pause", "deployment/"+deployment),
-		end: rollout.NeedsPerson, said: []string{"the Deployment is paused", "kubectl rollout resume"}},
+		end: rollout.NeedsPerson, said: []string{"the Deployment is paused", "rollout resume"}},
 	{name: "paused while verified", at: inVerify, does: kubectlDoes("rollout", "pause", "deployment/"+deployment),
 		end: rollout.Live, serves: "2", replicas: 2},
 	{name: "deleted", at: inRollout, does: kubectlDoes("delete", "deployment/"+deployment, "--wait=false"),
