@@ -48,7 +48,7 @@ func TestE2EClusterPromotion(t *testing.T) {
 	if first.Kind != "live" || first.Release.Environment != c.namespace {
 		t.Errorf("the first release: %+v", first)
 	}
-	c.answersLike("1", "logistic")
+	c.comesToAnswer("1", "logistic")
 	liveSince := time.Now()
 	c.promote("champion", "2")
 	var plans []struct {
@@ -64,7 +64,7 @@ func TestE2EClusterPromotion(t *testing.T) {
 		"Model validation passed\n", "Docker image built\n", "Image tag: " + c.image + ":2\n", "Pushed to " + c.images + "\n",
 		"Health check passed\n", "Prediction tests successful\n", "2 of 2 ready", "nothing else receives requests any more", " 2 is live",
 	}, "deploy", c.champion())
-	c.answersLike("2", "forest")
+	c.comesToAnswer("2", "forest")
 	_, digest, _ := strings.Cut(strings.TrimSpace(second.stdout), "@")
 	c.consistent(digest, 2)
 	want := map[string]string{"slipway.status": "live", "slipway.image": strings.TrimSpace(second.stdout), "slipway.target": c.target(),
@@ -111,7 +111,7 @@ func TestE2EClusterSteps(t *testing.T) {
 		t.Errorf("after rollout: %+v", got)
 	}
 	c.verifiedElsewhere("1", "live")
-	c.answersLike("1", "logistic")
+	c.comesToAnswer("1", "logistic")
 	steps("models:/" + string(c.model) + "/2")
 	if c.record().Live.Model.Version != "1" {
 		t.Error("version 2 counts as live before it was verified")
@@ -120,7 +120,7 @@ func TestE2EClusterSteps(t *testing.T) {
 		t.Fatalf("the newer one: %+v", got)
 	}
 	c.verifiedElsewhere("2", "superseded")
-	c.answersLike("3", "odds")
+	c.comesToAnswer("3", "odds")
 	if two, three := c.tags("2")["slipway.status"], c.tags("3")["slipway.status"]; two == "live" || three != "live" {
 		t.Errorf("version 2 is tagged %q, version 3 %q", two, three)
 	}
@@ -165,7 +165,7 @@ func TestE2EClusterTwoRunners(t *testing.T) {
 	if got := c.record(); got.Live.Model.Version != "3" || got.Current != nil || len(got.History) != 3 {
 		t.Errorf("the newest promotion should serve, after three releases: %+v", got)
 	}
-	c.answersLike("3", "odds")
+	c.comesToAnswer("3", "odds")
 }
 
 // Back by hand, with slipway or with kubectl, from another machine; frozen and
@@ -188,23 +188,23 @@ func TestE2EClusterMinding(t *testing.T) {
 	if got := w.outcome(0, "rollback", c.target(), "--reason", "it was slow"); got.Kind != "live" || got.Release.Model.Version != "2" {
 		t.Errorf("rollback: %+v", got)
 	}
-	c.answersLike("2", "forest")
+	c.comesToAnswer("2", "forest")
 	if got := c.outcome(0, "deploy", c.champion()); got.Kind != "quarantined" {
 		t.Errorf("what was rolled back by hand came back: %+v", got)
 	}
 	if got := w.outcome(0, "rollback", c.target(), "--to-version", "1", "--whole-template"); got.Kind != "live" || got.Release.Model.Version != "1" {
 		t.Errorf("rollback --to-version: %+v", got)
 	}
-	c.answersLike("1", "logistic")
+	c.comesToAnswer("1", "logistic")
 	if got := w.outcome(0, "recover", c.target()); got.Kind != "nothing-to-do" {
 		t.Errorf("recover: %+v", got)
 	}
 	c.undoneByKubectl()
 }
 
-// settlesOn waits until nothing but the version answers: a pod that drains does
-// so too, until every node has heard of it.
-func (c *clustered) settlesOn(version, name string) {
+// comesToAnswer wants nothing but the version to answer, and rightly, within a minute:
+// a pod that drains answers too, until every node has heard of it.
+func (c *clustered) comesToAnswer(version, name string) {
 	c.t.Helper()
 	alone := 0
 	for deadline := time.Now().Add(time.Minute); alone < 20 && time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
@@ -214,6 +214,7 @@ func (c *clustered) settlesOn(version, name string) {
 			alone = 0
 		}
 	}
+	c.answersLike(version, name)
 }
 
 // undoneByKubectl: version 1 serves; kubectl goes back to the release before
@@ -223,13 +224,12 @@ func (c *clustered) undoneByKubectl() {
 	c.t.Helper()
 	c.kubectl("rollout", "undo", "deployment/"+deployment)
 	c.kubectl("rollout", "status", "deployment/"+deployment, "--timeout=60s")
-	c.settlesOn("2", "forest")
-	c.answersLike("2", "forest")
+	c.comesToAnswer("2", "forest")
 	got := c.run("deploy", "models:/"+string(c.model)+"/1", "-o", "json")
 	if got.code != 0 || !strings.Contains(got.stdout, `"quarantined"`) {
 		c.t.Errorf("what kubectl undid should be in quarantine\n%s", got)
 	}
-	c.answersLike("2", "forest")
+	c.comesToAnswer("2", "forest")
 	if live := c.record().Live; live == nil || live.Model.Version != "2" {
 		c.t.Errorf("what kubectl went back to should count as live: %+v", live)
 	}
@@ -255,13 +255,13 @@ func TestE2EClusterEnvironments(t *testing.T) {
 	alone := c.want(0, []string{"production waits: staging has not verified " + string(c.model) + " 1; nothing is live there"}, "deploy", "--environment", "production", "-o", "json")
 	c.refused(1, []string{"slipway deploy --environment staging"}, "extract", c.champion(), "--environment", "production")
 	both := c.want(0, []string{"staging\t", "production\t"}, "deploy")
-	c.answersLike("1", "logistic")
+	c.comesToAnswer("1", "logistic")
 	c.podsHave()
 	c.promote("champion", "2")
 	c.want(0, nil, "deploy", "--environment", "staging")
-	c.answersLike("1", "logistic")
+	c.comesToAnswer("1", "logistic")
 	c.want(0, []string{"nothing-to-do", "live"}, "deploy", "-o", "json")
-	c.answersLike("2", "forest")
+	c.comesToAnswer("2", "forest")
 	looked := c.want(0, nil, "status", "-o", "json")
 	c.nowhere(clusterSecret, alone, both, looked)
 	if all := c.kubectl("get", "deployment,replicaset,pod,configmap,lease,event", "-o", "yaml"); strings.Contains(all, clusterSecret) {
@@ -346,5 +346,5 @@ func TestE2EClusterCreate(t *testing.T) {
 		}
 	}
 	c.address = strings.TrimSpace(c.cluster.Kubectl(t, "-n", empty, "get", "service", "flowers", "-o", "jsonpath={.spec.clusterIP}")) + ":8000"
-	c.answersLike("1", "logistic")
+	c.comesToAnswer("1", "logistic")
 }
