@@ -62,7 +62,7 @@ race: tools ## the same under the race detector
 e2e: tools ## tests against the real things (installed into a cache on first use)
 	@mkdir -p $(logs)
 	@go -C e2e/cluster test .
-	@$(call borrow_cluster,&); $(gotestsum) --format pkgname-and-test-fails --jsonfile $(logs)/e2e.json -- -tags e2e -shuffle=on -timeout 60m -p 2 -run E2E ./...
+	@$(call borrow_cluster,&); $(gotestsum) --format pkgname-and-test-fails --jsonfile $(logs)/e2e.json -- -tags e2e -shuffle=on -timeout 60m -p 2 -parallel 4 -run E2E ./...
 
 .PHONY: soak
 soak: tools ## fifty rollouts and rollbacks under load lose no request (N=1000: more), nor does the autoscaler
