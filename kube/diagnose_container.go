@@ -107,13 +107,18 @@ var missing = regexp.MustCompile(`(?i)(configmap|secret) "([^"]*)" not found|cou
 // its node needs, and asks again where it was too early.
 var unsynced = regexp.MustCompile(`failed to sync (?:secret|configmap) cache`)
 
+// unsyncedLimit lets the kubelet look again some times; it does every 10 s.
+const unsyncedLimit = 45 * time.Second
+
 // misconfigured is that a container asks for what is not there, or for what
 // its pod forbids.
 func (x patient) misconfigured(c container, w *corev1.ContainerStateWaiting) *slipway.Problem {
 	p := slipway.Problem{Kind: kindConfig, Evidence: printable(w.Message, maxText)}
 	what, hint := x.missingObject(w.Message)
 	if what == "" && unsynced.MatchString(w.Message) {
-		what, hint = "a Secret or ConfigMap that its node has not read yet", x.kubectl("describe pod %s", x.pod.Name)
+		p.Message = x.names(c) + " needs a Secret or ConfigMap that its node has not read yet"
+		p.Hint = x.kubectl("describe pod %s", x.pod.Name)
+		return until(p, x.readyToPull().Add(unsyncedLimit), x.now)
 	}
 	if what == "" {
 		p.Kind, p.Message = kindCannotStart, x.names(c)+" cannot be started as it is configured"
