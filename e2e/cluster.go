@@ -105,12 +105,23 @@ func (c *KubeCluster) Namespace(t testing.TB) string {
 	t.Helper()
 	name := "e2e-" + strings.ToLower(rand.Text()[:10])
 	c.Kubectl(t, "create", "namespace", name)
-	t.Cleanup(func() {
-		if _, stderr, err := c.TryKubectl(t, "", "delete", "namespace", name, "--wait=false", "--ignore-not-found"); err != nil {
-			t.Errorf("deleting the namespace %s: %v\n%s", name, err, stderr)
-		}
-	})
+	t.Cleanup(func() { c.EndNamespace(t, name) })
 	return name
+}
+
+// EndNamespace deletes a namespace and does not wait for it. Pods that take
+// their time to end would keep their room on the node from the tests that
+// follow, so they end at once.
+func (c *KubeCluster) EndNamespace(t testing.TB, name string) {
+	t.Helper()
+	for _, args := range [][]string{
+		{"delete", "namespace", name, "--wait=false", "--ignore-not-found"},
+		{"delete", "pods", "--all", "-n", name, "--grace-period=0", "--force", "--wait=false"},
+	} {
+		if _, stderr, err := c.TryKubectl(t, "", args...); err != nil {
+			t.Errorf("kubectl %s: %v\n%s", strings.Join(args, " "), err, stderr)
+		}
+	}
 }
 
 // Kubectl runs kubectl and returns what it printed. It fails the test when

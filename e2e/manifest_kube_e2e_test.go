@@ -23,7 +23,7 @@ const small = `
       apiVersion: autoscaling/v2
       kind: HorizontalPodAutoscaler
       metadata: {name: inference-service, namespace: production}
-      spec: {minReplicas: 2, maxReplicas: 3}
+      spec: {minReplicas: 2, maxReplicas: 2}
   - patch: |
       apiVersion: apps/v1
       kind: Deployment

@@ -28,7 +28,7 @@ func TestE2EKubernetesPageAsWritten(t *testing.T) {
 	}
 	names := strings.NewReplacer("k8s/deployment-production.yaml", file, "examples/kubernetes/staging", overlay,
 		"models:/iris@champion", c.champion(), "myregistry.azurecr.io/models/iris", c.image, "production", c.namespace,
-		`"minReplicas": 5`, `"minReplicas": 3`)
+		`"minReplicas": 5`, `"minReplicas": 2`)
 	blocks := commandsOf(t, "../docs/kubernetes.md")
 	for _, block := range blocks {
 		runCommands(t, c.cluster, c.home, names.Replace(block), c.command(t.Context()).Env)

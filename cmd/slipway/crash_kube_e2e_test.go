@@ -60,7 +60,7 @@ func (m moment) String() string {
 }
 
 // kubeWorkers is how many tales are told at once. They wait most of the time.
-const kubeWorkers = 8
+const kubeWorkers = 6
 
 // shortLease is how long the lock of a killed runner lasts.
 const shortLease = 1500 * time.Millisecond
@@ -360,6 +360,7 @@ func (c *kubeCrash) killedAt(m moment) bool {
 	if m.tale.creates {
 		c.creating.Lock()
 		defer c.creating.Unlock()
+		defer func() { c.cluster.EndNamespace(c.t, c.ns) }()
 	}
 	for range 3 {
 		c.what = m.String()

@@ -112,7 +112,7 @@ func (c *kubeCrash) newPlace() *kubePlace {
 func (c *kubeCrash) nowhere() *kubePlace {
 	c.t.Helper()
 	p := c.named("e2e-" + strings.ToLower(rand.Text()[:10]))
-	c.t.Cleanup(func() { c.cluster.Kubectl(c.t, "delete", "namespace", p.ns, "--wait=false", "--ignore-not-found") })
+	c.t.Cleanup(func() { c.cluster.EndNamespace(c.t, p.ns) })
 	return p
 }
 
