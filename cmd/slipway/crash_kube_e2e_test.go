@@ -40,7 +40,7 @@ var kubeTales = []kubeTale{
 		return [][]string{{"rollback", k.target(), "--to-version", k.wanted()}}
 	}, codes: []int{exitLive}},
 	{name: "steps", runs: func(k *kubeCrash) [][]string {
-		return [][]string{{"rollout", "--release", k.release()}, {"verify", "--release", k.release()}}
+		return [][]string{{"rollout", "--retry", "--release", k.release()}, {"verify", "--release", k.release()}}
 	}, codes: []int{exitLive, exitLive}},
 }
 
