@@ -37,7 +37,11 @@ func (c *checker) get(ctx context.Context, url, path, kind, message string) *sli
 		return problem
 	}
 	if reply.status != http.StatusOK {
-		return &slipway.Problem{Kind: kind, Message: message, Evidence: fmt.Sprintf("GET %s answered %d %s", path, reply.status, reply.quote())}
+		p := &slipway.Problem{Kind: kind, Message: message, Evidence: fmt.Sprintf("GET %s answered %d %s", path, reply.status, reply.quote())}
+		if reply.leaves() {
+			heals(p)
+		}
+		return p
 	}
 	return c.identity(reply)
 }
@@ -123,6 +127,12 @@ type reply struct {
 }
 
 func (r *reply) quote() string { return quote(r.body) }
+
+// leaves reports whether the replica is on its way out: since it was looked at,
+// an autoscaler or somebody took it away. That says nothing of the model.
+func (r *reply) leaves() bool {
+	return r.status == http.StatusServiceUnavailable && strings.TrimSpace(string(r.body)) == "draining"
+}
 
 // ask sends one request, within Timeout.
 func (c *checker) ask(ctx context.Context, method, url string, body []byte) (*reply, *slipway.Problem) {

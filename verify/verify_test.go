@@ -104,6 +104,7 @@ func TestWhatIsWrongWithAReplica(t *testing.T) {
 		{"huge", huge, "/invocations", "too-large", "an answer is larger than 16 MiB", "POST /invocations", false},
 		{"another version", version("2"), "/invocations", "other-model", "another model answers", "expected iris 3, got iris 2", false},
 		{"not ready", status(503, "loading"), "/ready", "not-ready", "it is not ready", "GET /ready answered 503 loading", false},
+		{"on its way out", status(503, "draining\n"), "/ready", "not-ready", "it is not ready", "GET /ready answered 503 draining", true},
 		{"unhealthy", status(500, "sick"), "/health", "unhealthy", "health check 1 of 30 failed", "GET /health answered 500 sick", false},
 		{"unhealthy later", afterwards(17), "/health", "unhealthy", "health check 18 of 30 failed", "500", false},
 		{"health hangs", hang, "/health", "slow", "no answer within 2s", "GET /health", false},
