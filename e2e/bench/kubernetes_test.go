@@ -189,8 +189,15 @@ func (s *site) undone() time.Duration {
 		s.t.Fatal("kubectl takes an image that does not exist for a good one")
 	}
 	s.kubectl("rollout", "undo", inCluster)
-	s.kubectl("rollout", "status", inCluster, "--timeout=60s")
-	return time.Since(began)
+	for { // at first it still tells the deadline of the rollout that was undone
+		_, stderr, err := s.cluster.TryKubectl(s.t, "", "-n", s.namespace, "rollout", "status", inCluster, "--timeout=60s")
+		if err == nil {
+			return time.Since(began)
+		}
+		if time.Since(began) > 3*time.Minute {
+			s.t.Fatalf("the undone rollout does not settle: %s", stderr)
+		}
+	}
 }
 
 func buildWrong(t *testing.T, fault string) string {
