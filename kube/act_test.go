@@ -4,12 +4,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/yaml"
 
 	"github.com/slipway-dev/slipway"
@@ -349,6 +352,54 @@ spec:
 			}
 		})
 	}
+}
+
+// The template of a release is the one it came with, however soon somebody
+// changed it, and however often the release came back.
+func TestTheTemplateARollbackPutsBack(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name string
+		sets []string // as listed: name, release, second it was made in, revisions
+		want string
+	}{
+		{"changed within the second", []string{"c 01A 0 4", "b 01A 0 3", "a 01A 0 2"}, "a"},
+		{"changed later", []string{"a 01A 9 3", "b 01A 0 2"}, "b"},
+		{"back, and noticed by the controller", []string{"a 01A 0 3", "b 01B 0 2,6"}, "b"},
+		{"back and changed again", []string{"a 01A 0 3", "b 01B 0 2,6", "c 01B 3 7"}, "b"},
+		{"not numbered yet", []string{"a 01A 0 ", "b 01A 0 2"}, "b"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			var sets []appsv1.ReplicaSet
+			for _, line := range tt.sets {
+				sets = append(sets, replicaSetOf(line))
+			}
+			if got := kube.FirstOf(sets, "main", "i@sha256:1"); got != tt.want {
+				t.Errorf("%s, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+func replicaSetOf(line string) appsv1.ReplicaSet {
+	f := strings.Split(line, " ")
+	second, _ := strconv.Atoi(f[2])
+	var r appsv1.ReplicaSet
+	r.Name, r.CreationTimestamp = f[0], metav1.Unix(int64(second), 0)
+	r.Annotations = map[string]string{"slipway.dev/release": f[1]}
+	history, last, more := strings.Cut(f[3], ",")
+	if more {
+		r.Annotations["deployment.kubernetes.io/revision-history"] = history
+	} else {
+		last = history
+	}
+	if last != "" {
+		r.Annotations["deployment.kubernetes.io/revision"] = last
+	}
+	r.Spec.Template.Spec.Containers = []corev1.Container{{Name: "main", Image: "i@sha256:1"}}
+	return r
 }
 
 // The project's manifest under other names has none of its own left, and each

@@ -56,3 +56,11 @@ func FoundFields(text string) map[string]json.RawMessage {
 	}
 	return fields
 }
+
+// FirstOf is the name of the ReplicaSet whose template a rollback to the image
+// puts back.
+func FirstOf(sets []appsv1.ReplicaSet, container, image string) string {
+	wanted := values{}
+	wanted.set(keyImage, image)
+	return firstOf(sets, container, wanted).Name
+}

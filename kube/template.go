@@ -1,12 +1,15 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
+	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -99,11 +102,38 @@ func firstOf(sets []appsv1.ReplicaSet, container string, wanted values) *appsv1.
 	if len(sets) == 0 {
 		return nil
 	}
-	byAge := func(a, b appsv1.ReplicaSet) int { return a.CreationTimestamp.Compare(b.CreationTimestamp.Time) }
-	slices.SortStableFunc(sets, byAge)
-	release := sets[len(sets)-1].Annotations[annotationRelease]
-	i := slices.IndexFunc(sets, func(r appsv1.ReplicaSet) bool { return r.Annotations[annotationRelease] == release })
-	return &sets[i]
+	release := slices.MaxFunc(sets, byLastUse).Annotations[annotationRelease]
+	sets = slices.DeleteFunc(sets, func(r appsv1.ReplicaSet) bool { return r.Annotations[annotationRelease] != release })
+	first := slices.MinFunc(sets, byAge)
+	return &first
+}
+
+// byAge orders ReplicaSets of one Deployment as they were made. Their time
+// stamps tell whole seconds only, so within one the first revision decides.
+func byAge(a, b appsv1.ReplicaSet) int {
+	return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(firstRevision(&a), firstRevision(&b)))
+}
+
+// byLastUse orders them as they were last rolled out: one whose template comes
+// back gets the newest revision, and the annotations of the release it is now of.
+func byLastUse(a, b appsv1.ReplicaSet) int {
+	return cmp.Or(cmp.Compare(lastRevision(&a), lastRevision(&b)), byAge(a, b))
+}
+
+func firstRevision(r *appsv1.ReplicaSet) int64 {
+	first, _, _ := strings.Cut(r.Annotations["deployment.kubernetes.io/revision-history"], ",")
+	if n, err := strconv.ParseInt(first, 10, 64); err == nil {
+		return n
+	}
+	return lastRevision(r)
+}
+
+func lastRevision(r *appsv1.ReplicaSet) int64 {
+	n, err := strconv.ParseInt(r.Annotations["deployment.kubernetes.io/revision"], 10, 64)
+	if err != nil {
+		return math.MaxInt64 // not numbered yet: the newest
+	}
+	return n
 }
 
 // carries reports whether the ReplicaSet's template has the values that lie in
