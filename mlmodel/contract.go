@@ -19,6 +19,12 @@ const (
 	ManifestFile    = "release.json" // in ImageReleaseDir: a Manifest
 	GoldenFile      = "golden.json"  // in ImageReleaseDir: a Golden
 	ReleaseDir      = ".slipway"     // the release directory's name in a model directory
+	ConvertedFile   = "converted"    // in ImageReleaseDir: the model's parameters in the form its engine reads, where they are not stored so
+	LockFile        = "python.lock"  // in ImageReleaseDir: the Python packages, with hashes, as pip's requirements files have them
+
+	// ImagePackages is the site-packages folder of a Python model: beside the
+	// server, so that the server finds it where an image is unpacked, too.
+	ImagePackages = "/slipway/site-packages"
 
 	Port           = 8000
 	User           = 65532                  // user and group of the process in an image
@@ -43,6 +49,24 @@ type Manifest struct {
 	Engine        string               `json:"engine"`
 	Golden        slipway.GoldenSource `json:"golden"`
 	GoldenBy      string               `json:"goldenBy,omitempty"`
+	Converted     string               `json:"converted,omitempty"` // the form of ConvertedFile: "skops"; "": there is none
+	Python        *PythonRuntime       `json:"python,omitempty"`    // nil: the model is served without Python
+	Proof         *Proof               `json:"proof,omitempty"`     // nil: the engine was not compared with the original library
+}
+
+// PythonRuntime is what a Python model runs on.
+type PythonRuntime struct {
+	Version string         `json:"version"`         // "3.11": the base has this python
+	Lock    slipway.Digest `json:"lock"`            // of LockFile
+	Batch   bool           `json:"batch,omitempty"` // requests may be answered together: it was seen to give the same answers
+}
+
+// Proof says how a native engine was compared with the library that made the
+// model, over the golden requests and rows drawn from signature and example.
+type Proof struct {
+	Rows              int     `json:"rows"`
+	LargestDifference float64 `json:"largestDifference"` // relative, of all numbers answered; 0: all equal
+	By                string  `json:"by"`                // "scikit-learn 1.5.2"
 }
 
 // Golden is the golden predictions of an image.

@@ -26,6 +26,7 @@ type Model struct {
 	MLflowVersion string
 	Created       string         // utc_time_created, as written
 	Metadata      map[string]any // free; numbers are json.Number
+	Converted     string         // path of the parameters in the form a native engine reads ("skops"); "": they are stored so, or not at all
 	example       exampleInfo
 }
 
