@@ -1,0 +1,28 @@
+package sandbox_test
+
+import (
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/slipway-dev/slipway/sandbox"
+)
+
+// helpers are what the test binary can be besides: argument 1 names one.
+var helpers = map[string]func() error{}
+
+// TestMain lets the test binary be what makes the sandbox, and the programs
+// that start one.
+func TestMain(m *testing.M) {
+	sandbox.Init()
+	if len(os.Args) > 1 {
+		if helper, ok := helpers[os.Args[1]]; ok {
+			if err := helper(); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+			os.Exit(0)
+		}
+	}
+	os.Exit(m.Run())
+}
