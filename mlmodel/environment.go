@@ -7,7 +7,8 @@ import (
 // Python is the environment MLflow recorded for the model.
 type Python struct {
 	Version           string   // "3.11.7"; "" when nothing says
-	Requirements      []string // requirements.txt, one requirement a line, without comments
+	Requirements      []string // requirements.txt, one requirement a line, without comments; Needs reads them
+	Dependencies      []string // python_env.yaml: "-r requirements.txt"; nil when it has none
 	BuildDependencies []string // python_env.yaml: pip, setuptools, wheel
 	Conda             string   // conda.yaml as it is
 	files             environmentFiles
@@ -53,7 +54,7 @@ func (m *Model) readEnvironment() error {
 	if err != nil {
 		return err
 	}
-	m.Python.Requirements = lines(requirements)
+	m.Python.Requirements = logicalLines(string(requirements))
 	conda, err := readOptional(m.Dir, m.Python.files.conda, maxEnvironment)
 	if err != nil {
 		return err
@@ -80,6 +81,7 @@ func (m *Model) readPythonEnv() error {
 	k := keys{op: op, values: top}
 	m.Python.Version = or(k.text("python"), m.Python.Version)
 	m.Python.BuildDependencies = k.texts("build_dependencies")
+	m.Python.Dependencies = k.texts("dependencies")
 	return k.err
 }
 

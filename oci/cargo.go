@@ -118,16 +118,19 @@ func (c *cargo) addBlob(l v1.Layer, host name.Registry, layer bool) (int64, erro
 		}
 	}
 	b := &blob{digest: digest, size: size, layer: layer, open: func() (io.ReadCloser, error) { return l.Compressed() }}
-	if from := origin(l); from != nil && from.Registry == host {
+	if from := origin(l); from != nil && from.Registry == host && from.Name() != c.image.Repository {
 		b.from = from
 	}
 	c.blobs = append(c.blobs, b)
 	return size, nil
 }
 
-// origin returns the repository that a base's layer comes from.
+// origin returns the repository that a layer of a base or a kept one comes from.
 func origin(l v1.Layer) *name.Repository {
 	for {
+		if k, ok := l.(*keptLayer); ok {
+			return &k.session.repo
+		}
 		if m, ok := l.(*remote.MountableLayer); ok {
 			repo := m.Reference.Context()
 			return &repo
@@ -140,10 +143,10 @@ func origin(l v1.Layer) *name.Repository {
 	}
 }
 
-// mounts returns the repositories that blobs may be mounted from.
+// mounts returns the other repositories that blobs may be mounted from.
 func (c *cargo) mounts() []name.Repository {
 	var repos []name.Repository
-	seen := map[string]bool{}
+	seen := map[string]bool{c.image.Repository: true}
 	for _, b := range c.blobs {
 		if b.from != nil && !seen[b.from.Name()] {
 			seen[b.from.Name()] = true

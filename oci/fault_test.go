@@ -226,7 +226,7 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // withStatus adds to go-containerregistry's image registry what it lacks: an
-// upload can be asked how far it is.
+// upload can be asked how far it is, and blobs are mounted.
 func withStatus(next http.Handler) http.Handler {
 	var mu sync.Mutex
 	at := map[string]string{}
@@ -243,6 +243,14 @@ func withStatus(next http.Handler) http.Handler {
 			w.Header().Set("Range", reached)
 			w.WriteHeader(http.StatusNoContent)
 			return
+		}
+		if digest := r.URL.Query().Get("mount"); digest != "" && r.Method == http.MethodPost {
+			rec := httptest.NewRecorder()
+			next.ServeHTTP(rec, httptest.NewRequest(http.MethodHead, "/v2/"+r.URL.Query().Get("from")+"/blobs/"+digest, nil))
+			if rec.Code == http.StatusOK {
+				w.WriteHeader(http.StatusCreated)
+				return
+			}
 		}
 		next.ServeHTTP(w, r)
 		if upload && r.Method == http.MethodPatch && w.Header().Get("Range") != "" {

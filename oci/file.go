@@ -60,7 +60,7 @@ func (s *session) findInBlob(ctx context.Context, d v1.Descriptor, name string, 
 		return finding{}, err
 	}
 	defer r.Close()
-	found, err := findInLayer(&limited{r: r, left: s.client.config.MaxBytes}, name, limit)
+	found, err := findInLayer(bounded(r, s.client.config.MaxBytes), name, limit)
 	if err == nil && d.Size <= readable {
 		_, err = io.Copy(io.Discard, blob)
 	}

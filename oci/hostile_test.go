@@ -19,12 +19,14 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/partial"
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/slipway-dev/slipway"
 	"github.com/slipway-dev/slipway/oci"
+	"github.com/slipway-dev/slipway/pack"
 )
 
 func newRegistry() http.Handler {
@@ -153,6 +155,76 @@ func TestUnpackHostile(t *testing.T) {
 			wantRefused(t, foreign(t, layer), test.code, test.says)
 		})
 	}
+}
+
+// TestUnpackPackagesHostile has layers that say they hold packages.
+func TestUnpackPackagesHostile(t *testing.T) {
+	t.Parallel()
+	const site = "slipway/site-packages/"
+	for name, test := range map[string]struct {
+		entries []tar.Header
+		code    slipway.Code
+		says    string
+	}{
+		"an absolute path":       {[]tar.Header{file("/"+site+"x", "")}, slipway.Invalid, "absolute"},
+		"a path that leads out":  {[]tar.Header{file(site+"../../x", "")}, slipway.Invalid, "leads out"},
+		"a file beside":          {[]tar.Header{file("slipway/modelserver", "")}, slipway.Invalid, "no file of a package"},
+		"a file of the model":    {[]tar.Header{file("model/MLmodel", "")}, slipway.Invalid, "no file of a package"},
+		"a folder elsewhere":     {[]tar.Header{dir("etc/")}, slipway.Invalid, "no file of a package"},
+		"a file like the folder": {[]tar.Header{file("slipway/site-packages", "")}, slipway.Invalid, "no file of a package"},
+		"a name that begins so":  {[]tar.Header{file("slipway/site-packages-2/x", "")}, slipway.Invalid, "no file of a package"},
+		"a link":                 {[]tar.Header{special(tar.TypeSymlink, site+"x", "/etc/passwd")}, slipway.Invalid, "neither file nor folder"},
+		"a hard link":            {[]tar.Header{special(tar.TypeLink, site+"x", "etc/passwd")}, slipway.Invalid, "neither file nor folder"},
+		"a whiteout":             {[]tar.Header{file(site+".wh.x", "")}, slipway.Invalid, "neither file nor folder"},
+		"a file twice":           {[]tar.Header{file(site+"x", ""), file(site+"x", "")}, slipway.Invalid, "exists"},
+		"a file below a file":    {[]tar.Header{file(site+"x", ""), file(site+"x/y", "")}, slipway.Invalid, ""},
+		"too many entries":       {manyFiles(site, 1001), slipway.Exhausted, "more entries"},
+		"too many bytes":         {[]tar.Header{file(site+"x", strings.Repeat("x", 2<<20))}, slipway.Exhausted, "more bytes"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			layer := blob(zip(t, archive(t, test.entries...)), types.OCILayer)
+			wantRefused(t, foreign(t, labelled{layer}), test.code, test.says)
+			// The same through UnpackPackages.
+			c := quick(oci.Config{MaxBytes: 1 << 20, MaxEntries: 1000})
+			parent := t.TempDir()
+			err := c.UnpackPackages(t.Context(), []v1.Layer{inflating{layer}}, filepath.Join(parent, "site"))
+			wantCode(t, err, test.code, "")
+			if left, err := os.ReadDir(parent); err != nil || len(left) != 0 {
+				t.Errorf("%v, %v: something is left", left, err)
+			}
+		})
+	}
+}
+
+// labelled is a layer whose descriptor says that it holds packages.
+type labelled struct{ v1.Layer }
+
+func (l labelled) Descriptor() (*v1.Descriptor, error) {
+	d, err := partial.Descriptor(l.Layer)
+	if err == nil {
+		d.Annotations = map[string]string{pack.AnnotationPackages: "x"}
+	}
+	return d, err
+}
+
+// inflating unpacks a gzip blob, which static layers do not.
+type inflating struct{ v1.Layer }
+
+func (l inflating) Uncompressed() (io.ReadCloser, error) {
+	r, err := l.Compressed()
+	if err != nil {
+		return nil, err
+	}
+	return gzip.NewReader(r)
+}
+
+func manyFiles(dir string, n int) []tar.Header {
+	entries := make([]tar.Header, n)
+	for i := range entries {
+		entries[i] = file(fmt.Sprintf("%s%d", dir, i), "")
+	}
+	return entries
 }
 
 func TestUnpackSparse(t *testing.T) {
@@ -294,6 +366,7 @@ func FuzzUnpack(f *testing.F) {
 	f.Add(archive(f, file("model/x", "1"), file("model/x/y", "2"), file("model/.wh..wh..opq", "")))
 	f.Add(archive(f, file("model/"+strings.Repeat("long", 100), "1"), dir("slipway/ü")))
 	f.Add(sparse("model/x", 1<<40))
+	f.Add(archive(f, dir("slipway/"), dir("slipway/site-packages/"), file("slipway/site-packages/a/b", "1"), file("slipway/site-packages/a", "2")))
 	f.Add([]byte("hello"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		const most = 1 << 20
@@ -303,6 +376,7 @@ func FuzzUnpack(f *testing.F) {
 		try(t, err)
 		defer func() { try(t, root.Close()) }()
 		_ = oci.UnpackLayer(root, bytes.NewReader(data), most, 100) // an error is as good
+		_ = oci.UnpackPackageLayer(root, bytes.NewReader(data), most, 100)
 		_, _ = oci.FindIn(bytes.NewReader(data), "/model/a", most)
 		var size int64
 		err = filepath.WalkDir(parent, func(path string, d fs.DirEntry, err error) error {
@@ -318,6 +392,32 @@ func FuzzUnpack(f *testing.F) {
 		})
 		if err != nil || size > 4*most {
 			t.Errorf("%d bytes, %v", size, err)
+		}
+	})
+}
+
+// FuzzKept feeds manifests of kept environments: what is taken has layers in
+// the bounds, each with a digest and a diffID.
+func FuzzKept(f *testing.F) {
+	const hex = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+	f.Add([]byte(`{"schemaVersion":2,"artifactType":"application/vnd.slipway.environment.v1","annotations":{"dev.slipway.environment":"k"},"layers":[
+		{"mediaType":"application/vnd.oci.image.layer.v1.tar+zstd","digest":"sha256:` + hex + `","size":5,"annotations":{"dev.slipway.diff-id":"sha256:` + hex + `"}},
+		{"mediaType":"application/vnd.slipway.lock.v1","digest":"sha256:` + hex + `","size":5}]}`))
+	f.Add([]byte(`{"layers":[{},{}]}`))
+	f.Add([]byte("hello"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if oci.CheckKept(data, "k") != nil {
+			return
+		}
+		m, err := v1.ParseManifest(bytes.NewReader(data))
+		try(t, err)
+		if len(m.Layers) < 2 || len(m.Layers) > 101 {
+			t.Errorf("%d layers were taken", len(m.Layers))
+		}
+		for _, l := range m.Layers[:len(m.Layers)-1] {
+			if len(l.Digest.Hex) != 64 || len(l.Annotations["dev.slipway.diff-id"]) != len("sha256:")+64 || l.Size <= 0 {
+				t.Errorf("a layer was taken: %+v", l)
+			}
 		}
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -20,12 +21,12 @@ import (
 
 // suiteCases is how many cases every image registry passes: the one in process
 // and the real one.
-const suiteCases = 43
+const suiteCases = 51
 
 // suite runs every case against an image registry, which a case reaches through
 // the handler it is given.
 func suite(t *testing.T, registry func() http.Handler) {
-	cases := append(append(pushCases, faultCases()...), pullCases...)
+	cases := slices.Concat(pushCases, faultCases(), pullCases, keptCases)
 	if len(cases) != suiteCases {
 		t.Fatalf("the suite has %d cases, not %d", len(cases), suiteCases)
 	}

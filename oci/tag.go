@@ -59,7 +59,7 @@ func (c *Client) Tags(ctx context.Context, repository string) ([]string, error) 
 	}
 	var tags []string
 	for _, t := range all {
-		if !fallbackTag.MatchString(t) {
+		if !fallbackTag.MatchString(t) && !strings.HasPrefix(t, keptTag) {
 			tags = append(tags, strings.Clone(t))
 		}
 	}

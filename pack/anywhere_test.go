@@ -40,7 +40,10 @@ func TestChild(t *testing.T) {
 	if dir == "" {
 		return // an ordinary run: TestSameAnywhere is the test
 	}
-	fmt.Fprintln(os.Stdout, "digest", digest(t, build(t, copied(t, sample(t), dir))))
+	image := digest(t, build(t, copied(t, sample(t), dir)))
+	site := t.TempDir()
+	layers := digests(t, packPackages(t, t.TempDir(), site, tinySite(t, site), pack.Zstd))
+	fmt.Fprintln(os.Stdout, "digest", image, layers)
 }
 
 // TestDiskFull builds in a process whose files may not grow beyond 64 KB.
@@ -87,12 +90,15 @@ func TestSameAnywhere(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name, umask, zone string
+		processors        string
 		user              uint32 // 0: who runs the test
 	}{
 		{name: "another folder", umask: "022", zone: "UTC"},
 		{name: "a strict umask", umask: "077", zone: "UTC"},
 		{name: "a loose umask", umask: "000", zone: "UTC"},
 		{name: "another time zone", umask: "022", zone: "Pacific/Kiritimati"},
+		{name: "one processor", umask: "022", zone: "UTC", processors: "1"},
+		{name: "many processors", umask: "022", zone: "UTC", processors: "16"},
 		{name: "another user", umask: "027", zone: "America/New_York", user: 12345},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -101,14 +107,15 @@ func TestSameAnywhere(t *testing.T) {
 				t.Log("not root: the other user is the one who runs the test")
 				test.user = 0
 			}
-			if got := childDigest(t, test.umask, test.zone, test.user); got != pinned {
-				t.Errorf("got %s, want %s", got, pinned)
+			want := pinned + " " + pinnedPackages[pack.Zstd]
+			if got := childDigest(t, test.user, "SLIPWAY_TEST_UMASK="+test.umask, "TZ="+test.zone, "GOMAXPROCS="+test.processors); got != want {
+				t.Errorf("got %s, want %s", got, want)
 			}
 		})
 	}
 }
 
-func childDigest(t *testing.T, umask, zone string, user uint32) string {
+func childDigest(t *testing.T, user uint32, env ...string) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "slipway-pack-")
 	try(t, err)
@@ -116,7 +123,8 @@ func childDigest(t *testing.T, umask, zone string, user uint32) string {
 	program, fixtures := publish(t, dir)
 	cmd := exec.CommandContext(t.Context(), program, "-test.run=^TestChild$", "-test.v")
 	cmd.Dir = fixtures
-	cmd.Env = append(os.Environ(), "SLIPWAY_TEST_CHILD="+filepath.Join(dir, "work"), "SLIPWAY_TEST_UMASK="+umask, "TZ="+zone, "TMPDIR="+dir, "HOME="+dir)
+	cmd.Env = append(os.Environ(), "SLIPWAY_TEST_CHILD="+filepath.Join(dir, "work"), "TMPDIR="+dir, "HOME="+dir)
+	cmd.Env = append(cmd.Env, env...)
 	if user != 0 {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: user, Gid: user}}
 		try(t, os.Chmod(dir, 0o777))

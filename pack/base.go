@@ -70,10 +70,14 @@ func (r renamed) MediaType() (types.MediaType, error) { return r.mediaType, nil 
 // Unwrap returns the base's own layer, which knows where it can be mounted from.
 func (r renamed) Unwrap() v1.Layer { return r.Layer }
 
-func baseFailure(err error) error {
+func baseFailure(err error) error { return readFailure("reading the base", err) }
+
+func packagesFailure(err error) error { return readFailure("reading the packages' layers", err) }
+
+func readFailure(what string, err error) error {
 	var known *slipway.Error
 	if errors.As(err, &known) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	return &slipway.Error{Op: op, Code: slipway.Unavailable, Message: "reading the base", Err: err}
+	return &slipway.Error{Op: op, Code: slipway.Unavailable, Message: what, Err: err}
 }

@@ -17,17 +17,31 @@ import (
 	"github.com/slipway-dev/slipway"
 )
 
-// cache is a folder of compressed layers: layers/COMPRESSION/DIFFID/DIGEST.
-// A name says what must be inside, so an entry is checked by hashing it, and
-// two builds that make the same entry rename the same bytes onto each other.
+// cache is a folder of compressed layers: layers/SHELF/DIFFID/DIGEST. A name
+// says what must be inside, so an entry is checked by hashing it, and two
+// builds that make the same entry rename the same bytes onto each other.
 type cache struct{ dir string }
 
-// keep is how many server layers stay: a few versions for two platforms.
-const keep = 8
+// shelf is a folder of the cache for layers of one kind.
+type shelf struct {
+	name  string
+	codec codec
+	whose string // what its layers are made of, for errors
+	most  int    // layers that stay
+	bytes int64  // that stay
+}
+
+// servers are a few versions for two platforms.
+var servers = shelf{name: gzipped.name, codec: gzipped, whose: "model server", most: 8, bytes: 1 << 30}
+
+// packages are those of a few environments.
+func packages(c codec) shelf {
+	return shelf{name: "packages-" + c.name, codec: c, whose: "site-packages folder", most: 1000, bytes: 4 << 30}
+}
 
 func openCache(dir string) (cache, error) {
 	dir = filepath.Join(cacheDir(dir), "layers")
-	if err := os.MkdirAll(filepath.Join(dir, compression), 0o700); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		e := &slipway.Error{Op: op, Code: slipway.Invalid, Message: "the cache cannot be written", Err: err,
 			Hint: "set XDG_CACHE_HOME to a folder that can be"}
 		if full := failure(err); slipway.CodeOf(full) == slipway.Exhausted {
@@ -48,7 +62,7 @@ func (c cache) spool(fill func(*tar.Writer) error) (*layer, error) {
 	if err := os.Remove(f.Name()); err != nil {
 		return nil, failure(errors.Join(err, f.Close()))
 	}
-	l, err := compress(f, fill)
+	l, err := compress(f, gzipped, fill)
 	if err != nil {
 		return nil, failure(errors.Join(err, f.Close()))
 	}
@@ -57,27 +71,21 @@ func (c cache) spool(fill func(*tar.Writer) error) (*layer, error) {
 }
 
 // layer returns the layer of that diffID from the cache, or makes and keeps it.
-func (c cache) layer(diffID v1.Hash, fill func(*tar.Writer) error) (*layer, error) {
-	dir := filepath.Join(c.dir, compression, diffID.Hex)
-	if l := find(dir, diffID); l != nil {
+func (c cache) layer(s shelf, diffID v1.Hash, fill func(*tar.Writer) error) (*layer, error) {
+	dir := filepath.Join(c.dir, s.name, diffID.Hex)
+	if l := find(dir, s.codec, diffID); l != nil {
 		return l, nil
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, failure(err)
 	}
-	l, err := c.store(dir, fill)
-	if err != nil {
-		return nil, failure(err)
-	}
-	if l.diffID != diffID {
-		return nil, changed("model server")
-	}
-	return l, c.prune()
+	l, err := c.store(dir, s, diffID, fill)
+	return l, failure(err)
 }
 
 // find returns the entry whose bytes have the digest its name says, or nil:
 // a broken entry is no error, it is made again.
-func find(dir string, diffID v1.Hash) *layer {
+func find(dir string, c codec, diffID v1.Hash) *layer {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil
@@ -90,19 +98,26 @@ func find(dir string, diffID v1.Hash) *layer {
 		h := sha256.New()
 		n, err := io.Copy(h, f)
 		if digest := hashOf(h); err == nil && digest.Hex == e.Name() {
-			return &layer{blob: f, size: n, digest: digest, diffID: diffID}
+			now := time.Now()
+			_ = os.Chtimes(dir, now, now) // used: it goes last. Where it cannot be said, it goes earlier
+			return &layer{blob: f, size: n, digest: digest, diffID: diffID, codec: c}
 		}
 		f.Close()
 	}
 	return nil
 }
 
-func (c cache) store(dir string, fill func(*tar.Writer) error) (*layer, error) {
+// store puts a layer into dir, once it is what dir's name says.
+func (c cache) store(dir string, s shelf, diffID v1.Hash, fill func(*tar.Writer) error) (*layer, error) {
 	f, err := os.CreateTemp(c.dir, "spool-")
 	if err != nil {
 		return nil, err
 	}
-	l, err := compress(f, fill)
+	l, err := compress(f, s.codec, fill)
+	if err == nil && l.diffID != diffID {
+		err = slipway.Errorf(slipway.Corrupt, op, "the %s changed while it was packed", s.whose).
+			WithHint("build while nothing writes to it")
+	}
 	if err == nil {
 		err = f.Chmod(0o600)
 	}
@@ -116,15 +131,20 @@ func (c cache) store(dir string, fill func(*tar.Writer) error) (*layer, error) {
 	return l, nil
 }
 
-// prune forgets the server layers made first, and what builds that were killed
-// left behind a day ago.
-func (c cache) prune() error {
-	folders, err := byAge(filepath.Join(c.dir, compression))
+// prune forgets the layers of a shelf that were not used for longest, and what
+// builds that were killed left behind a day ago.
+func (c cache) prune(s shelf) error {
+	folders, err := byAge(filepath.Join(c.dir, s.name))
 	if err != nil {
 		return failure(err)
 	}
-	for _, old := range folders[:max(0, len(folders)-keep)] {
-		err = errors.Join(err, os.RemoveAll(filepath.Join(c.dir, compression, old.Name())))
+	slices.Reverse(folders)
+	left := s.bytes
+	for i, f := range folders {
+		dir := filepath.Join(c.dir, s.name, f.Name())
+		if left -= sizeOf(dir); i >= s.most || left < 0 {
+			err = errors.Join(err, os.RemoveAll(dir))
+		}
 	}
 	spools, listErr := byAge(c.dir)
 	for _, s := range spools {
@@ -133,6 +153,18 @@ func (c cache) prune() error {
 		}
 	}
 	return failure(errors.Join(err, listErr))
+}
+
+// sizeOf returns the bytes of the files in a folder; what cannot be read has none.
+func sizeOf(dir string) (size int64) {
+	files, err := byAge(dir)
+	if err != nil {
+		return 0
+	}
+	for _, f := range files {
+		size += f.Size()
+	}
+	return size
 }
 
 // byAge lists a folder, oldest first. What another build removes meanwhile is

@@ -17,6 +17,9 @@ import (
 	"github.com/slipway-dev/slipway/mlmodel"
 )
 
+// CreatedBy tells our layers from those of the base, in the config's history.
+const CreatedBy = "slipway"
+
 // image is a finished image: its manifest and config as bytes, and its layers.
 type image struct {
 	manifest []byte
@@ -54,7 +57,8 @@ func (i *image) find(h v1.Hash, of func(v1.Layer) (v1.Hash, error)) (v1.Layer, e
 	return nil, fmt.Errorf("the image has no layer %s", h)
 }
 
-// assemble puts the layers on the base and describes the whole.
+// assemble puts the packages and our layers, of which some may be nil, on the
+// base and describes the whole.
 func assemble(m mlmodel.Manifest, v Variant, ours ...*layer) (v1.Image, error) {
 	p, err := parsePlatform(v.Platform)
 	if err != nil {
@@ -65,10 +69,18 @@ func assemble(m mlmodel.Manifest, v Variant, ours ...*layer) (v1.Image, error) {
 		return nil, err
 	}
 	labels := describe(m)
-	for _, l := range ours {
+	upper, err := stack(v.Packages, ours)
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range upper {
+		diffID, err := l.DiffID()
+		if err != nil {
+			return nil, packagesFailure(err)
+		}
 		layers = append(layers, l)
-		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, l.diffID)
-		config.History = append(config.History, v1.History{CreatedBy: "slipway"})
+		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, diffID)
+		config.History = append(config.History, v1.History{CreatedBy: CreatedBy})
 	}
 	configure(&config.Config, labels)
 	annotations := maps.Clone(labels)
@@ -80,6 +92,27 @@ func assemble(m mlmodel.Manifest, v Variant, ours ...*layer) (v1.Image, error) {
 		annotations["org.opencontainers.image.base.digest"] = digest.String()
 	}
 	return seal(config, layers, annotations)
+}
+
+// stack returns the layers that come upon the base.
+func stack(packages []v1.Layer, ours []*layer) ([]v1.Layer, error) {
+	var all []v1.Layer
+	for _, l := range packages {
+		t, err := l.MediaType()
+		if err != nil {
+			return nil, packagesFailure(err)
+		}
+		if ociNames[t] != t {
+			return nil, slipway.Errorf(slipway.Internal, op, "a layer of packages is of type %.100q", t)
+		}
+		all = append(all, l)
+	}
+	for _, l := range ours {
+		if l != nil {
+			all = append(all, l)
+		}
+	}
+	return all, nil
 }
 
 // configure says how the image is run: by the unprivileged user, without
@@ -138,7 +171,7 @@ func seal(config *v1.ConfigFile, layers []v1.Layer, annotations map[string]strin
 		Annotations:   annotations,
 	}
 	for _, l := range layers {
-		d, err := descriptor(l)
+		d, err := Descriptor(l)
 		if err != nil {
 			return nil, baseFailure(err)
 		}
@@ -151,7 +184,9 @@ func seal(config *v1.ConfigFile, layers []v1.Layer, annotations map[string]strin
 	return &image{manifest: rawManifest, config: raw, layers: layers}, nil
 }
 
-func descriptor(l v1.Layer) (v1.Descriptor, error) {
+// Descriptor lists a layer. Annotations are those of layers of our own, which
+// say what they were made of; a base's are about another image.
+func Descriptor(l v1.Layer) (v1.Descriptor, error) {
 	var d v1.Descriptor
 	var err error
 	if d.Digest, err = l.Digest(); err != nil {
@@ -160,8 +195,21 @@ func descriptor(l v1.Layer) (v1.Descriptor, error) {
 	if d.Size, err = l.Size(); err != nil {
 		return d, err
 	}
-	d.MediaType, err = l.MediaType()
-	return d, err
+	if d.MediaType, err = l.MediaType(); err != nil {
+		return d, err
+	}
+	described, ok := l.(interface {
+		Descriptor() (*v1.Descriptor, error)
+	})
+	if !ok {
+		return d, nil
+	}
+	own, err := described.Descriptor()
+	if err != nil {
+		return d, err
+	}
+	d.Annotations = own.Annotations
+	return d, nil
 }
 
 // Index joins the images of several platforms, in the order given. Its

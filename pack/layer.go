@@ -5,27 +5,16 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"hash"
 	"io"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
-	"github.com/klauspost/compress/gzip"
 
 	"github.com/slipway-dev/slipway/mlmodel"
 )
-
-// compression names how layers are compressed. It changes with every change
-// that changes bytes, so that caches of other versions are not mistaken for
-// ours. TestPinnedDigest notices when the library's bytes change.
-const compression = "gzip4-1"
-
-// level is the fastest that keeps a server of 15 MB within 0.1 s: measured on
-// a Go program, level 4 gives 0.492 of its size at 150 MB/s, level 6 gives
-// 0.482 at 115 MB/s, level 9 gives 0.475 at 11 MB/s. Incompressible weights
-// pass at 4 GB/s, against 0.4 GB/s with compress/gzip.
-const level = 4
 
 // layer is a compressed layer whose bytes rest somewhere readable.
 type layer struct {
@@ -33,6 +22,9 @@ type layer struct {
 	size   int64       // of blob
 	digest v1.Hash     // of blob
 	diffID v1.Hash     // of the tar
+	codec  codec       // of blob
+
+	annotations map[string]string // of its descriptor
 }
 
 var _ v1.Layer = (*layer)(nil)
@@ -40,8 +32,13 @@ var _ v1.Layer = (*layer)(nil)
 func (l *layer) Digest() (v1.Hash, error)             { return l.digest, nil }
 func (l *layer) DiffID() (v1.Hash, error)             { return l.diffID, nil }
 func (l *layer) Size() (int64, error)                 { return l.size, nil }
-func (l *layer) MediaType() (types.MediaType, error)  { return types.OCILayer, nil }
-func (l *layer) Uncompressed() (io.ReadCloser, error) { return gzip.NewReader(l.reader()) }
+func (l *layer) MediaType() (types.MediaType, error)  { return l.codec.mediaType, nil }
+func (l *layer) Uncompressed() (io.ReadCloser, error) { return l.codec.reader(l.reader()) }
+
+// Descriptor is how a manifest lists the layer, annotations included.
+func (l *layer) Descriptor() (*v1.Descriptor, error) {
+	return &v1.Descriptor{MediaType: l.codec.mediaType, Size: l.size, Digest: l.digest, Annotations: l.annotations}, nil
+}
 
 // Compressed returns a reader that can also seek, so that an upload resumes
 // where it broke.
@@ -76,30 +73,33 @@ func hashOf(h hash.Hash) v1.Hash {
 }
 
 // compress writes the layer that fill makes to w in one pass.
-func compress(w io.Writer, fill func(*tar.Writer) error) (*layer, error) {
+func compress(w io.Writer, c codec, fill func(*tar.Writer) error) (*layer, error) {
 	blob := newMeter(w)
-	zip, err := gzip.NewWriterLevel(blob, level)
+	zip, err := c.writer(blob)
 	if err != nil {
 		return nil, err
 	}
-	diff := newMeter(zip)
+	diff, err := archive(zip, fill)
+	if err := errors.Join(err, zip.Close()); err != nil { // closed in any case: it may hold goroutines
+		return nil, err
+	}
+	return &layer{size: blob.n, digest: blob.sum(), diffID: diff.sum(), codec: c}, nil
+}
+
+// archive writes the tar that fill makes to w and returns its measures.
+func archive(w io.Writer, fill func(*tar.Writer) error) (*meter, error) {
+	diff := newMeter(w)
 	archive := tar.NewWriter(diff)
 	if err := fill(archive); err != nil {
 		return nil, err
 	}
-	if err := archive.Close(); err != nil {
-		return nil, err
-	}
-	if err := zip.Close(); err != nil {
-		return nil, err
-	}
-	return &layer{size: blob.n, digest: blob.sum(), diffID: diff.sum()}, nil
+	return diff, archive.Close()
 }
 
 // compressSmall makes a layer in memory.
 func compressSmall(fill func(*tar.Writer) error) (*layer, error) {
 	var b bytes.Buffer
-	l, err := compress(&b, fill)
+	l, err := compress(&b, gzipped, fill)
 	if err != nil {
 		return nil, err
 	}
@@ -123,8 +123,9 @@ func header(kind byte, name string, size, mode int64) *tar.Header {
 	return &tar.Header{Typeflag: kind, Name: name, Size: size, Mode: mode, ModTime: time.Unix(0, 0)}
 }
 
-// releaseLayer holds what Slipway adds to the model, last and alone.
-func releaseLayer(m mlmodel.Manifest, g mlmodel.Golden) (*layer, error) {
+// releaseLayer holds what Slipway adds to the model, last and alone: it is
+// small, and read without the others.
+func releaseLayer(m mlmodel.Manifest, g mlmodel.Golden, lock []byte) (*layer, error) {
 	manifest, err := encode(m)
 	if err != nil {
 		return nil, failure(err)
@@ -140,6 +141,11 @@ func releaseLayer(m mlmodel.Manifest, g mlmodel.Golden) (*layer, error) {
 		}
 		if err := writeBytes(w, dir+"/"+mlmodel.GoldenFile, golden); err != nil {
 			return err
+		}
+		if len(lock) > 0 {
+			if err := writeBytes(w, dir+"/"+mlmodel.LockFile, lock); err != nil {
+				return err
+			}
 		}
 		return writeBytes(w, dir+"/"+mlmodel.ManifestFile, manifest)
 	})

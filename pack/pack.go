@@ -34,9 +34,13 @@ type Config struct {
 	Manifest mlmodel.Manifest // its Model.Files, when set, must be the digest of the files packed
 	Golden   mlmodel.Golden
 
-	Server   string   // path of the model server, a program of Platform
-	Platform string   // "linux/amd64" (default) or "linux/arm64"
-	Base     v1.Image // nil: scratch
+	Converted string // path of a file that becomes mlmodel.ConvertedFile; "": there is none
+
+	Server   string     // path of the model server, a program of Platform
+	Platform string     // "linux/amd64" (default) or "linux/arm64"
+	Base     v1.Image   // nil: scratch
+	Packages []v1.Layer // of PackageLayers, or kept in an image registry; they need a Base with Python
+	Lock     []byte     // of Packages: becomes mlmodel.LockFile; empty: there is none
 
 	CacheDir string // of compressed server layers and of the spool; default: slipway below os.UserCacheDir
 }
@@ -46,6 +50,8 @@ type Variant struct {
 	Server   string
 	Platform string
 	Base     v1.Image
+	Packages []v1.Layer
+	Lock     []byte
 }
 
 // Image builds an image of one platform. When it returns, every layer is
@@ -55,7 +61,7 @@ type Variant struct {
 // packed; Corrupt when a file changes meanwhile or the files are not those of
 // Manifest.Model.Files; Exhausted when the disk is full.
 func Image(ctx context.Context, c Config) (v1.Image, error) {
-	images, err := Images(ctx, c, Variant{Server: c.Server, Platform: c.Platform, Base: c.Base})
+	images, err := Images(ctx, c, Variant{Server: c.Server, Platform: c.Platform, Base: c.Base, Packages: c.Packages, Lock: c.Lock})
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +72,7 @@ func Image(ctx context.Context, c Config) (v1.Image, error) {
 // fields of c that a Variant has are not read.
 func Images(ctx context.Context, c Config, variants ...Variant) ([]v1.Image, error) {
 	for _, v := range variants {
-		if _, err := parsePlatform(v.Platform); err != nil {
+		if err := v.check(); err != nil {
 			return nil, err
 		}
 	}
@@ -74,12 +80,14 @@ func Images(ctx context.Context, c Config, variants ...Variant) ([]v1.Image, err
 	if err != nil {
 		return nil, err
 	}
-	servers := make([]*layer, len(variants))
-	var model, release *layer
+	servers, releases := make([]*layer, len(variants)), make([]*layer, len(variants))
+	var model, converted *layer
 	group, ctx := errgroup.WithContext(ctx)
 	for i, v := range variants {
 		group.Go(func() (err error) {
-			servers[i], err = serverLayer(ctx, cache, v)
+			if servers[i], err = serverLayer(ctx, cache, v); err == nil {
+				releases[i], err = releaseLayer(c.Manifest, c.Golden, v.Lock)
+			}
 			return err
 		})
 	}
@@ -88,7 +96,7 @@ func Images(ctx context.Context, c Config, variants ...Variant) ([]v1.Image, err
 		return err
 	})
 	group.Go(func() (err error) {
-		release, err = releaseLayer(c.Manifest, c.Golden)
+		converted, err = convertedLayer(ctx, cache, c.Converted)
 		return err
 	})
 	if err := group.Wait(); err != nil {
@@ -96,11 +104,20 @@ func Images(ctx context.Context, c Config, variants ...Variant) ([]v1.Image, err
 	}
 	images := make([]v1.Image, len(variants))
 	for i, v := range variants {
-		if images[i], err = assemble(c.Manifest, v, servers[i], model, release); err != nil {
+		if images[i], err = assemble(c.Manifest, v, servers[i], model, converted, releases[i]); err != nil {
 			return nil, err
 		}
 	}
 	return images, nil
+}
+
+func (v Variant) check() error {
+	if len(v.Packages) > 0 && v.Base == nil {
+		return slipway.Errorf(slipway.Invalid, op, "an image with Python packages needs a base with Python").
+			WithHint("take python:X.Y-slim, in the model's Python version, with --base")
+	}
+	_, err := parsePlatform(v.Platform)
+	return err
 }
 
 // parsePlatform reads "linux/arm64" and refuses what no model server is built for.

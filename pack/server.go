@@ -3,7 +3,6 @@ package pack
 import (
 	"archive/tar"
 	"context"
-	"crypto/sha256"
 	"debug/elf"
 	"errors"
 	"io"
@@ -35,12 +34,15 @@ func serverLayer(ctx context.Context, cache cache, v Variant) (*layer, error) {
 		return nil, err
 	}
 	fill := func(w *tar.Writer) error { return writeServer(ctx, w, f, info) }
-	diff := sha256.New()
-	archive := tar.NewWriter(diff)
-	if err := errors.Join(fill(archive), archive.Close()); err != nil {
+	diff, err := archive(io.Discard, fill)
+	if err != nil {
 		return nil, failure(err)
 	}
-	return cache.layer(hashOf(diff), fill)
+	l, err := cache.layer(servers, diff.sum(), fill)
+	if err != nil {
+		return nil, err
+	}
+	return l, cache.prune(servers)
 }
 
 func writeServer(ctx context.Context, w *tar.Writer, f *os.File, info fs.FileInfo) error {
