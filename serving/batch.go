@@ -11,11 +11,12 @@ type columnBuffer struct {
 	Column
 	n       int // values so far
 	missing []bool
+	literal []bool
 }
 
 func (b *columnBuffer) reset(name string, kind Kind) {
 	b.Column = Column{Name: name, Kind: kind, Floats: b.Floats[:0], Ints: b.Ints[:0], Bools: b.Bools[:0], Strings: b.Strings[:0], Values: b.Values[:0]}
-	b.n, b.missing = 0, b.missing[:0]
+	b.n, b.missing, b.literal = 0, b.missing[:0], b.literal[:0]
 }
 
 func (b *columnBuffer) float(f float64) { b.Floats = append(b.Floats, f); b.n++ }
@@ -44,6 +45,15 @@ func (b *columnBuffer) miss() {
 	}
 }
 
+// token adds the text of a number or truth value.
+func (b *columnBuffer) token(s string) {
+	for len(b.literal) < b.n {
+		b.literal = append(b.literal, false)
+	}
+	b.literal = append(b.literal, true)
+	b.string(s)
+}
+
 // grow makes room for n more values.
 func (b *columnBuffer) grow(n int) {
 	switch b.Kind {
@@ -63,6 +73,7 @@ func (b *columnBuffer) grow(n int) {
 // drop takes the last value back.
 func (b *columnBuffer) drop() {
 	b.n--
+	b.literal = b.literal[:min(len(b.literal), b.n)]
 	b.missing = b.missing[:min(len(b.missing), b.n)]
 	switch b.Kind {
 	case Float, Float32:
@@ -86,6 +97,12 @@ func (b *columnBuffer) column() Column {
 			b.missing = append(b.missing, false)
 		}
 		c.Missing = b.missing
+	}
+	if len(b.literal) > 0 {
+		for len(b.literal) < b.n {
+			b.literal = append(b.literal, false)
+		}
+		c.Literal = b.literal
 	}
 	return c
 }

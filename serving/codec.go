@@ -26,6 +26,7 @@ type codec struct {
 	tensors   []mlmodel.Tensor
 	params    []mlmodel.Param
 	signature bool // inputs are declared
+	bodies    bool // the predictor takes bodies where they are not
 	decoders  sync.Pool
 }
 

@@ -37,6 +37,7 @@ func (d *decoder) begin(body []byte) {
 	d.row, d.format, d.params, d.llm, d.wrapped, d.order = 0, "", nil, false, false, d.order[:0]
 	for i := range d.columns {
 		d.columns[i].reset(d.codec.fields[i].Name, d.codec.fields[i].kind)
+		d.columns[i].Type = d.codec.fields[i].Type.Kind
 	}
 	for i := range d.tensors {
 		d.tensors[i].reset(d.codec.tensors[i].Name, d.codec.tensors[i].DType)
@@ -134,7 +135,7 @@ func (d *decoder) formats() {
 	d.end()
 	switch {
 	case d.err != nil:
-	case d.llm && d.codec.lenient:
+	case d.llm && (d.codec.lenient || d.codec.bodies && !d.codec.signature && len(given) == 0):
 		d.wholeBody()
 	case len(given) != 1:
 		d.fail(wrongFormats(given))
@@ -156,6 +157,8 @@ func (d *decoder) rows(format string) {
 	switch {
 	case len(d.codec.tensors) > 0:
 		d.tensorRows()
+	case !d.codec.signature && d.codec.bodies:
+		d.bodyRows()
 	case !d.codec.signature:
 		d.inferRows()
 	case format == split:

@@ -21,6 +21,8 @@ const (
 // array of arrays, an object of named arrays, or a list of records.
 func appendOutput(b []byte, o *Output, s spelling) []byte {
 	switch {
+	case o.JSON != nil:
+		return appendJSON(b, o.JSON, s)
 	case o.Columns:
 		return appendRecords(b, o.List, s)
 	case o.List != nil && o.List[0].Name != "":
@@ -92,15 +94,18 @@ func (o *Output) values() int {
 // answers reports whether the output is an answer to so many rows, with as
 // many values as its shape says.
 func (o *Output) answers(rows int) bool {
+	if o.JSON != nil {
+		return isJSON(o.JSON)
+	}
 	if o.List != nil || o.Columns {
 		for i := range o.List {
-			if !o.List[i].answers(rows) {
+			if o.List[i].Free = o.List[i].Free || o.Free; !o.List[i].answers(rows) {
 				return false
 			}
 		}
 		return len(o.List) > 0
 	}
-	if len(o.Shape) == 0 || o.Shape[0] != rows {
+	if len(o.Shape) == 0 || o.Shape[0] != rows && !o.Free {
 		return false
 	}
 	total := 1

@@ -34,6 +34,27 @@ type Predictor interface {
 	Predict(ctx context.Context, b *Batch) (*Output, error)
 }
 
+// Asker is a Predictor that takes what a client sent as it is, where the model
+// declares no inputs: in Batch.Body instead of columns and tensors.
+type Asker interface {
+	TakesBodies() bool
+}
+
+// State is how the processes behind a Predictor are. A Predictor without any
+// has no State.
+type State struct {
+	Workers  int    // that can answer now
+	Wanted   int    // that there should be
+	Restarts uint64 // workers replaced since the model was loaded
+	Waiting  int    // requests that no worker has taken yet
+}
+
+// Stateful is a Predictor with processes of its own. While none can answer,
+// the server is not ready.
+type Stateful interface {
+	State() State
+}
+
 // Kind is the type of the values of a Column or an Output.
 type Kind uint8
 
@@ -57,6 +78,8 @@ type Batch struct {
 	Columns []Column
 	Tensors []Tensor
 	Params  map[string]any
+	Format  string // of Body: dataframe_split, dataframe_records, inputs, instances, or whole: a language model's call
+	Body    []byte // for an Asker, where the model declares no inputs: the value as it was sent, JSON with Python's NaN and Infinity
 }
 
 // Column is one column of a batch. The slice that Kind names has Rows values.
@@ -69,6 +92,8 @@ type Column struct {
 	Strings []string // String, Bytes
 	Values  []any    // Any
 	Missing []bool   // nil when no value is missing
+	Type    string   // as declared, in MLflow's spelling: "integer"; "" where the signature declares none
+	Literal []bool   // String: where true, the text stands for a number or truth value as Python writes it, which MLflow hands on; nil: nowhere
 }
 
 // Tensor is a dense array in row-major order.
@@ -83,7 +108,7 @@ type Tensor struct {
 
 // Output is the answer to a batch: one array, or for several outputs of
 // different widths (predict_proba of a multi-output classifier) a list of them,
-// or named columns.
+// or named columns, or JSON.
 type Output struct {
 	Name    string // of a column; "" for an array
 	Shape   []int  // [rows] or [rows, width]; row-major
@@ -94,4 +119,6 @@ type Output struct {
 	Strings []string
 	List    []Output // when set, everything above but Name is empty
 	Columns bool     // List holds named columns: answered as a list of records
+	JSON    []byte   // when set, all the rest is empty: the answer as Python writes it, NaN and Infinity bare
+	Free    bool     // the answer need not have as many rows as the batch
 }

@@ -73,6 +73,10 @@ func (s *Server) version(w http.ResponseWriter, _ *http.Request) {
 func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 	switch s.phase.Load() {
 	case ready:
+		if state, ok := s.processes(); ok && state.Workers == 0 {
+			s.text(w, http.StatusServiceUnavailable, "the model is being started again\n")
+			return
+		}
 		s.text(w, http.StatusOK, "ready\n")
 	case draining:
 		s.text(w, http.StatusServiceUnavailable, "draining\n")
@@ -137,7 +141,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, c *call, door do
 	if refused != nil {
 		return refused
 	}
-	if refused := m.reply(r.Context(), c, kind, door, &s.who); refused != nil {
+	if refused := m.reply(context.WithValue(r.Context(), requestKey{}, r), c, kind, door, &s.who); refused != nil {
 		return refused
 	}
 	h := w.Header()

@@ -71,5 +71,10 @@ func LastWords(err error) mlmodel.Termination {
 			Evidence: fmt.Sprintf("request   %s\ngot       %v", short(string(unanswered.request), 300), unanswered.err), Hint: "slipway explain",
 		}
 	}
+	var shown interface{ Evidence() string }
+	var known *slipway.Error
+	if errors.As(err, &shown) && errors.As(err, &known) {
+		return mlmodel.Termination{Kind: mlmodel.TerminationCrashed, Message: known.Op + ": " + known.Message, Evidence: shown.Evidence(), Hint: slipway.HintOf(err)}
+	}
 	return mlmodel.Termination{Kind: mlmodel.TerminationCrashed, Message: err.Error(), Hint: slipway.HintOf(err)}
 }

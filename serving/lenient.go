@@ -158,6 +158,8 @@ func bendString(d *decoder, f *field, b *columnBuffer) {
 		d.wrong(f, "")
 	case d.buf[at] != '"' && !d.singly() && (text == "None" || text == "nan"):
 		b.miss()
+	case d.buf[at] != '"':
+		b.token(text)
 	default:
 		b.string(text)
 	}

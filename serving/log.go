@@ -1,6 +1,7 @@
 package serving
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"log/slog"
@@ -73,15 +74,36 @@ func (l *sampledLog) refused(r *http.Request, id string, refused *refusal) {
 // requestID is the client's, where it sends a plain one, else a new one.
 func requestID(r *http.Request) string {
 	id := r.Header.Get("X-Request-Id")
-	if id == "" || len(id) > 100 {
-		return rand.Text()
-	}
-	for _, c := range []byte(id) {
-		if c <= ' ' || c > '~' {
-			return rand.Text()
+	if !isRequestID(id) {
+		id = rand.Text()
+		if r.Header == nil {
+			r.Header = http.Header{}
 		}
+		r.Header.Set("X-Request-Id", id) // it keeps it
 	}
 	return id
+}
+
+func isRequestID(id string) bool {
+	for _, c := range []byte(id) {
+		if c <= ' ' || c > '~' {
+			return false
+		}
+	}
+	return id != "" && len(id) <= 100
+}
+
+// requestKey is where a context keeps the request it belongs to.
+type requestKey struct{}
+
+// RequestID returns the id of the request that a Predictor answers, "" where
+// there is none: the log names it, and so does the reply. To be called by the
+// goroutine that called Predict.
+func RequestID(ctx context.Context) string {
+	if r, ok := ctx.Value(requestKey{}).(*http.Request); ok {
+		return requestID(r)
+	}
+	return ""
 }
 
 func stack() string { return short(string(debug.Stack()), 4000) }

@@ -14,7 +14,7 @@ import (
 var bounds = [...]float64{0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10}
 
 // statuses that answers to predictions can have; others are counted as 500.
-var statuses = [...]int{200, 400, 405, 408, 413, 415, 500, 503}
+var statuses = [...]int{200, 400, 405, 408, 413, 415, 500, 503, 504}
 
 var doorNames = [...]string{invocations: "/invocations", predict: "/predict"}
 
@@ -89,6 +89,7 @@ func (m *metrics) text() []byte {
 	p.value("slipway_engine_panics_total", "", float64(m.panics.Load()))
 	p.head("slipway_open_connections", "gauge", "Connections that clients keep open.")
 	p.value("slipway_open_connections", "", float64(m.server.conns.Load()))
+	m.workers(&p)
 	m.process(&p)
 	return p.text
 }
@@ -130,6 +131,22 @@ func (m *metrics) answers(p *page) {
 		p.head(c.name, "counter", c.help)
 		p.value(c.name, fmt.Sprintf(`model=%s,version=%s`, labelValue(m.server.who.name), labelValue(m.server.who.version)), float64(c.n))
 	}
+}
+
+// workers are there for models that processes of their own answer.
+func (m *metrics) workers(p *page) {
+	state, ok := m.server.processes()
+	if !ok {
+		return
+	}
+	p.head("slipway_workers", "gauge", "Worker processes that can answer.")
+	p.value("slipway_workers", "", float64(state.Workers))
+	p.head("slipway_workers_wanted", "gauge", "Worker processes that there should be.")
+	p.value("slipway_workers_wanted", "", float64(state.Wanted))
+	p.head("slipway_worker_restarts_total", "counter", "Worker processes that were replaced.")
+	p.value("slipway_worker_restarts_total", "", float64(state.Restarts))
+	p.head("slipway_worker_queue_requests", "gauge", "Requests that wait for a worker.")
+	p.value("slipway_worker_queue_requests", "", float64(state.Waiting))
 }
 
 func (m *metrics) process(p *page) {

@@ -23,7 +23,11 @@ type answerer struct {
 }
 
 func newAnswerer(m *mlmodel.Model, p Predictor, schema Schema) *answerer {
-	return &answerer{codec: newCodec(m.Signature, schema), predictor: p}
+	c := newCodec(m.Signature, schema)
+	if asker, ok := p.(Asker); ok {
+		c.bodies = asker.TakesBodies()
+	}
+	return &answerer{codec: c, predictor: p}
 }
 
 // output answers a body. The decoder, whose batch the output may refer to, is

@@ -1,6 +1,7 @@
 package serving
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -18,6 +19,7 @@ const (
 	unavailable      = "TEMPORARILY_UNAVAILABLE"
 	tooLarge         = "REQUEST_LIMIT_EXCEEDED"
 	notFound         = "ENDPOINT_NOT_FOUND"
+	deadlineExceeded = "DEADLINE_EXCEEDED"
 )
 
 // MLflow's error classes.
@@ -32,8 +34,9 @@ type refusal struct {
 	code    string
 	class   string
 	message string
-	plain   bool  // written as plain text
-	err     error // for the log; nil for what is the client's fault
+	stack   string // the model's stack trace, for a client that may see it
+	plain   bool   // written as plain text
+	err     error  // for the log; nil for what is the client's fault
 }
 
 func (r *refusal) Error() string { return r.message }
@@ -66,10 +69,52 @@ func busy(message string) *refusal {
 	return &refusal{status: http.StatusServiceUnavailable, code: unavailable, class: unavailable, message: message}
 }
 
+// ModelError is an exception of the model's own code, or of MLflow around it,
+// in answer to a request. MLflow's server answers 400 with the exception's own
+// code where it is MLflow's, BAD_REQUEST where it is not; so does this one.
+type ModelError struct {
+	Code    string // MLflow's error code; "": BAD_REQUEST
+	Class   string // MLflow's error class; "": as of an input that is not valid
+	Message string // for the client: bounded, without paths
+	Stack   string // "" where clients are not to see it
+}
+
+func (e *ModelError) Error() string { return e.Message }
+
+// refusal keeps of the model's words what a status may depend on.
+func (e *ModelError) refusal() *refusal {
+	r := &refusal{status: http.StatusBadRequest, code: badRequest, class: classInvalid, message: short(e.Message, 2000), stack: e.Stack}
+	if e.Code == invalidParameter {
+		r.code = invalidParameter
+	}
+	if e.Class == classSchema {
+		r.class = classSchema
+	}
+	if e.Code == internalError {
+		r.status, r.code, r.class = http.StatusInternalServerError, internalError, internalError
+	}
+	return r
+}
+
 // failed turns an engine's error into a refusal: what the engine calls Invalid
-// is the client's, all else is ours and its text stays in the log.
+// is the client's, a ModelError says itself what it is, Exhausted is that more
+// was asked at a time than can wait, an end of the time is a 504, and all else
+// is ours and its text stays in the log.
 func failed(err error) *refusal {
-	if slipway.CodeOf(err) != slipway.Invalid {
+	var raised *ModelError
+	switch {
+	case errors.As(err, &raised):
+		return raised.refusal()
+	case errors.Is(err, context.Canceled):
+		return busy("The request was given up.") // by its client, so nobody reads this
+	case errors.Is(err, context.DeadlineExceeded):
+		return &refusal{status: http.StatusGatewayTimeout, code: deadlineExceeded, class: deadlineExceeded,
+			message: "The model did not answer in time.", err: err}
+	case slipway.CodeOf(err) == slipway.Exhausted:
+		return busy("The model server has as many requests waiting as it may; try again in a second.")
+	case slipway.CodeOf(err) == slipway.Unavailable:
+		return busy("The model is being started again; try again in a second.")
+	case slipway.CodeOf(err) != slipway.Invalid:
 		return &refusal{status: http.StatusInternalServerError, code: internalError, class: internalError,
 			message: "The model server failed to answer; its log says why.", err: err}
 	}
@@ -101,6 +146,9 @@ func (r *refusal) body() []byte {
 	b = appendText(append(b, `, "message": `...), r.message)
 	b = appendText(append(b, `, "sqlstate": `...), state)
 	b = appendText(append(b, `, "error_class": `...), r.class)
+	if r.stack != "" {
+		b = appendText(append(b, `, "stack_trace": `...), r.stack)
+	}
 	return append(b, '}')
 }
 

@@ -37,6 +37,7 @@ type Config struct {
 	MaxConns    int           // open connections: beyond half of them replies end theirs, beyond all new ones are closed; default 2048
 	Timeout     time.Duration // for reading a request, and for writing its reply; default 30 s
 	Log         *slog.Logger  // default: nowhere
+	AnswerIn    time.Duration // how long the engine may take for an answer, beside Timeout; default 0: it is quick
 	Ready       func()        // called once, when the model is ready; may be nil
 }
 
@@ -45,6 +46,7 @@ type Server struct {
 	config Config
 	who    identity
 	state  atomic.Pointer[model]
+	open   closers
 	phase  atomic.Int32
 	inside atomic.Int64 // requests being answered
 	conns  atomic.Int64 // open connections
@@ -117,6 +119,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 		}
 		return fmt.Errorf("serving: %w", err)
 	})
+	defer s.open.close()
 	loaded := make(chan error, 1)
 	go func() { loaded <- s.load(ctx) }()
 	for {
@@ -139,7 +142,7 @@ func (s *Server) httpServer() *http.Server {
 		Handler:           s,
 		ReadHeaderTimeout: min(5*time.Second, s.config.Timeout),
 		ReadTimeout:       s.config.Timeout,
-		WriteTimeout:      2 * s.config.Timeout, // from the end of the header: reading the body counts too
+		WriteTimeout:      2*s.config.Timeout + s.config.AnswerIn, // from the end of the header: reading the body counts too
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10,
 		ConnState:         s.countConns,
@@ -173,6 +176,7 @@ func (s *Server) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.open.add(p)
 	g, err := mlmodel.ReadGolden(s.config.Dir)
 	switch {
 	case slipway.CodeOf(err) == slipway.NotFound: // a bare model directory

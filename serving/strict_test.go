@@ -131,9 +131,9 @@ func TestFormats(t *testing.T) {
 	t.Parallel()
 	nan := math.NaN()
 	want := []serving.Column{
-		{Name: "x", Kind: serving.Float, Floats: []float64{1.5, nan}, Missing: []bool{false, true}},
-		{Name: "n", Kind: serving.Int, Ints: []int64{1, 2}},
-		{Name: "s", Kind: serving.String, Strings: []string{"a", "ü"}},
+		{Name: "x", Kind: serving.Float, Floats: []float64{1.5, nan}, Missing: []bool{false, true}, Type: "double"},
+		{Name: "n", Kind: serving.Int, Ints: []int64{1, 2}, Type: "long"},
+		{Name: "s", Kind: serving.String, Strings: []string{"a", "ü"}, Type: "string"},
 	}
 	dir := modelDir(t, `[{"type":"double","name":"x"},{"type":"long","name":"n"},{"type":"string","name":"s","required":false},{"type":"boolean","name":"b","required":false}]`)
 	for name, c := range map[string]struct{ path, kind, body string }{

@@ -32,11 +32,16 @@ func TestOptions(t *testing.T) {
 			return o.model == "/model" && o.addr == ":8000" && o.drainDelay == 5*time.Second && o.schema == "strict" && o.terminationLog == "/dev/termination-log"
 		}},
 		"environment": {nil, environment{"SLIPWAY_MODEL": "m", "SLIPWAY_ADDR": "127.0.0.1:0", "SLIPWAY_DRAIN_DELAY": "0s", "SLIPWAY_TERMINATION_LOG": "t", "SLIPWAY_ADDR_FILE": "a", "SLIPWAY_SCHEMA": "mlflow"}, func(o options) bool {
-			return o == options{model: "m", addr: "127.0.0.1:0", terminationLog: "t", addrFile: "a", schema: "mlflow"}
+			return o == options{model: "m", addr: "127.0.0.1:0", terminationLog: "t", addrFile: "a", schema: "mlflow", python: pythonOptions{timeout: time.Minute}}
 		}},
-		"flags":          {[]string{"--model", "m", "-drain-delay=1s", "--schema", "mlflow"}, nil, func(o options) bool { return o.model == "m" && o.drainDelay == time.Second && o.schema == "mlflow" }},
-		"flags go first": {[]string{"--model", "flag"}, environment{"SLIPWAY_MODEL": "env"}, func(o options) bool { return o.model == "flag" }},
-		"version":        {[]string{"-version"}, nil, func(o options) bool { return o.version }},
+		"flags": {[]string{"--model", "m", "-drain-delay=1s", "--schema", "mlflow"}, nil, func(o options) bool { return o.model == "m" && o.drainDelay == time.Second && o.schema == "mlflow" }},
+		"python": {[]string{"--workers", "2", "--batch-wait", "2ms", "--worker-memory", "512M", "--debug"}, environment{"SLIPWAY_PYTHON": "python3.11", "SLIPWAY_TIMEOUT": "5s", "SLIPWAY_SITE_PACKAGES": "/a:/b"}, func(o options) bool {
+			return o.python == pythonOptions{interpreter: "python3.11", site: "/a:/b", workers: 2, batchWait: 2 * time.Millisecond, timeout: 5 * time.Second, memory: 512 << 20, debug: true}
+		}},
+		"memory, as Kubernetes has it": {[]string{"--worker-memory", "2Gi"}, nil, func(o options) bool { return o.python.memory == 2<<30 }},
+		"memory, bytes":                {[]string{"--worker-memory", "1048576"}, nil, func(o options) bool { return o.python.memory == 1<<20 }},
+		"flags go first":               {[]string{"--model", "flag"}, environment{"SLIPWAY_MODEL": "env"}, func(o options) bool { return o.model == "flag" }},
+		"version":                      {[]string{"-version"}, nil, func(o options) bool { return o.version }},
 	} {
 		o, err := parse(test.args, test.env.get, io.Discard)
 		if err != nil || !test.check(o) {
@@ -56,6 +61,10 @@ func TestWrongUsage(t *testing.T) {
 		{[]string{"serve"}, nil, `unexpected argument "serve"`},
 		{[]string{"--schema", "loose"}, nil, "strict or mlflow"},
 		{[]string{"--drain-delay", "1m"}, nil, "0 to 25 seconds"},
+		{[]string{"--workers", "-1"}, nil, "-workers is 0 to 64"},
+		{[]string{"--timeout", "0s"}, nil, "-timeout"},
+		{[]string{"--worker-memory", "lots"}, nil, `no size such as 512M`},
+		{[]string{"--worker-memory", "9T"}, nil, `no size such as 512M`},
 		{nil, environment{"SLIPWAY_DRAIN_DELAY": "soon"}, "SLIPWAY_DRAIN_DELAY"},
 	} {
 		var stderr bytes.Buffer
@@ -139,7 +148,7 @@ func TestTerminationLog(t *testing.T) {
 	}
 	put(t, filepath.Join(wrong, mlmodel.ReleaseDir, mlmodel.GoldenFile), data)
 	other := copyModel(t)
-	put(t, filepath.Join(other, mlmodel.ReleaseDir, mlmodel.ManifestFile), []byte(`{"schemaVersion":1,"engine":"python"}`))
+	put(t, filepath.Join(other, mlmodel.ReleaseDir, mlmodel.ManifestFile), []byte(`{"schemaVersion":1,"engine":"julia"}`))
 	broken := copyModel(t)
 	put(t, filepath.Join(broken, "model.skops"), []byte("PK"))
 
@@ -152,7 +161,7 @@ func TestTerminationLog(t *testing.T) {
 			Evidence: "request   {\"inputs\":[{\"sepal_length\":6.2,\"sepal_width\":3.4,\"n\":3}]}\nexpected  0   (scikit-learn 1.9.1)\ngot       1   at [0]",
 		}},
 		"another engine": {other, "127.0.0.1:0", mlmodel.Termination{
-			Kind: "crashed", Message: `choosing the engine: the image asks for the engine "python", and this model server has sklearn`,
+			Kind: "crashed", Message: `choosing the engine: the image asks for the engine "julia", and this model server has sklearn`,
 			Hint: "build the image with"}},
 		"broken weights": {broken, "127.0.0.1:0", mlmodel.Termination{Kind: "crashed", Message: "reading the skops file"}},
 		"no model":       {t.TempDir(), "127.0.0.1:0", mlmodel.Termination{Kind: "crashed", Message: "reading MLmodel"}},

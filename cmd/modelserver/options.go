@@ -22,6 +22,7 @@ type options struct {
 	drainDelay     time.Duration
 	schema         string
 	version        bool
+	python         pythonOptions
 }
 
 // parse reads flags and, for those not given, SLIPWAY_ and the flag's name in
@@ -37,6 +38,7 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (options
 	f.StringVar(&o.terminationLog, "termination-log", mlmodel.TerminationLog, "a `file` to write the reason to, when the model does not become ready")
 	f.DurationVar(&o.drainDelay, "drain-delay", 5*time.Second, "how long to keep answering after SIGTERM")
 	f.StringVar(&o.schema, "schema", string(serving.Strict), "strict: refuse values that do not fit the signature; mlflow: bend them as MLflow does")
+	o.python.flags(f)
 	f.BoolVar(&o.version, "version", false, "print the version and exit")
 	if err := fromEnvironment(f, args, getenv); err != nil {
 		fmt.Fprintln(stderr, err)
@@ -72,6 +74,8 @@ func check(o options, f *flag.FlagSet, stderr io.Writer) error {
 		err = fmt.Errorf("-schema is strict or mlflow, not %q", o.schema)
 	case o.drainDelay < 0 || o.drainDelay > 25*time.Second:
 		err = errors.New("-drain-delay is 0 to 25 seconds: the whole drain ends inside 30")
+	default:
+		err = o.python.check()
 	}
 	if err != nil {
 		fmt.Fprintln(stderr, err)

@@ -26,14 +26,22 @@ func serve(ctx context.Context, o options, getenv func(string) string, log *slog
 		return err
 	}
 	s := serving.New(serving.Config{
-		Dir: o.model, Engines: engines(), Schema: serving.Schema(o.schema), DrainDelay: o.drainDelay, Log: log,
+		Dir: o.model, Engines: engines(o, log), Schema: serving.Schema(o.schema), DrainDelay: o.drainDelay, Log: log,
 		ModelName: getenv("MODEL_NAME"), ModelVersion: getenv("MODEL_VERSION"), Ready: func() { limitMemory(getenv) },
+		AnswerIn: o.python.timeout,
 	})
 	return s.Run(ctx, l)
 }
 
-// engines are all that this program can serve with.
-func engines() []serving.Engine { return []serving.Engine{sklearn.New()} }
+// engines are all that this program can serve with here: Python only where
+// there is one, or where the image was built for it.
+func engines(o options, log *slog.Logger) []serving.Engine {
+	list := []serving.Engine{sklearn.New()}
+	if python := o.python.engine(o.model, log); python != nil {
+		list = append(list, python)
+	}
+	return list
+}
 
 // ballast makes the garbage collector wait: it runs when the heap has doubled,
 // and a small model's heap is about 3 MB, while every request leaves 2 kB

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/slipway-dev/slipway"
+	"github.com/slipway-dev/slipway/mlmodel"
 	"github.com/slipway-dev/slipway/serving/sklearn/skops"
 )
 
@@ -15,9 +16,10 @@ const checking = "reading the scikit-learn model"
 // answer requests. err is the first reason not to serve the model.
 type compiler struct {
 	file     *skops.File
-	minor    int // of scikit-learn 1.MINOR, the same for every estimator of the file
-	work     int // objects and elements read so far
-	widest   int // columns of the widest frame
+	minor    int           // of scikit-learn 1.MINOR, the same for every estimator of the file
+	work     int           // objects and elements read so far
+	widest   int           // columns of the widest frame
+	cuts     []mlmodel.Cut // see Predictor.Cuts
 	err      error
 	onIgnore func(class, attribute, reason string) // for the mutation test; may be nil
 }

@@ -1,5 +1,5 @@
-// Package sklearn serves scikit-learn models saved in skops' format, in Go,
-// without Python.
+// Package sklearn serves scikit-learn models saved in skops' format, or converted
+// to it (mlmodel's Model.Converted), in Go, without Python.
 //
 // A model is compiled at load into steps over columns and one final estimator.
 // What cannot be answered as the library itself would answer is refused when
@@ -62,18 +62,22 @@ func load(m *mlmodel.Model) (*Predictor, error) {
 	if err != nil {
 		return nil, err
 	}
-	file, err := skops.Open(filepath.Join(m.Dir, filepath.FromSlash(path)))
+	file, err := skops.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	return Compile(file, m.PredictFn)
 }
 
-// modelFile returns the path of the skops file in the model directory.
+// modelFile returns the path of the skops file: the converted one, else the one
+// that the model directory names.
 func modelFile(m *mlmodel.Model) (string, error) {
 	flavor, ok := m.Flavors["sklearn"]
 	if !ok {
 		return "", slipway.Errorf(slipway.Invalid, checking, "the model has no sklearn flavour but %q", m.Flavor())
+	}
+	if m.Converted != "" {
+		return m.Converted, nil
 	}
 	path := m.Flavors["python_function"].Text("model_path")
 	if path == "" {
@@ -87,7 +91,7 @@ func modelFile(m *mlmodel.Model) (string, error) {
 	if !filepath.IsLocal(filepath.FromSlash(path)) {
 		return "", slipway.Errorf(slipway.Invalid, checking, "the model's file %q is not in its directory", path)
 	}
-	return path, nil
+	return filepath.Join(m.Dir, filepath.FromSlash(path)), nil
 }
 
 func orPickle(format string) string {
@@ -114,7 +118,11 @@ func compile(c *compiler, method string) (*Predictor, error) {
 		return nil, slipway.Errorf(slipway.Invalid, checking, "%s has no %s that is known", c.file.Root.Class, method).
 			WithHint("it has %s", strings.Join(methodNames(m), ", "))
 	}
-	return newPredictor(m, answer, c.widest), nil
+	p := newPredictor(m, answer, c.widest)
+	if len(m.steps) == 0 {
+		p.cuts = c.cuts
+	}
+	return p, nil
 }
 
 func methodNames(m *model) []string {

@@ -2,8 +2,10 @@ package sklearn
 
 import (
 	"math"
+	"strings"
 
 	"github.com/slipway-dev/slipway"
+	"github.com/slipway-dev/slipway/mlmodel"
 	"github.com/slipway-dev/slipway/serving"
 )
 
@@ -147,7 +149,7 @@ func readColumn(c *serving.Column, rows int) (column, error) {
 	switch c.Kind {
 	case serving.Float, serving.Float32:
 		out := column{dtype: float64s, floats: c.Floats}
-		if c.Kind == serving.Float32 {
+		if c.Kind == serving.Float32 || c.Type == mlmodel.TypeFloat {
 			out.dtype = float32s
 		}
 		return out, nil
@@ -207,6 +209,9 @@ func tensorColumn(t *serving.Tensor, kind dtype, j int) column {
 		c.texts = make([]string, rows)
 		for i := range c.texts {
 			c.texts[i] = t.Strings[i*width+j]
+			if t.DType == "str" { // numpy fills its texts up with these
+				c.texts[i] = strings.TrimRight(c.texts[i], "\x00")
+			}
 		}
 		return c
 	}

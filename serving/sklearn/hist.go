@@ -222,6 +222,9 @@ func (o *object) predictor(h *histogram, columns int) *histTree {
 			o.fail("node %d leads nowhere", i)
 			return t
 		}
+		if n.left >= 0 && n.set < 0 {
+			o.cut(int(n.feature), n.value)
+		}
 	}
 	return t
 }

@@ -5,6 +5,7 @@ import (
 	"math"
 	"sync"
 
+	"github.com/slipway-dev/slipway/mlmodel"
 	"github.com/slipway-dev/slipway/serving"
 )
 
@@ -14,6 +15,7 @@ type Predictor struct {
 	method *method
 	chunk  int       // rows that are computed at a time
 	pool   sync.Pool // of *scratch
+	cuts   []mlmodel.Cut
 }
 
 var _ serving.Predictor = (*Predictor)(nil)

@@ -131,6 +131,9 @@ func (o *object) treeNodes(t *tree, count, columns int) {
 			o.fail("node %d leads nowhere", i)
 			return
 		}
+		if n := &t.nodes[i]; n.left >= 0 {
+			o.cut(int(n.feature), n.threshold)
+		}
 	}
 }
 
