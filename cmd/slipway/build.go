@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -23,8 +22,11 @@ type buildFlags struct {
 	Golden         string   `placeholder:"FILE" help:"Golden predictions: requests with the answers you expect (JSON)."`
 	AllowUnchecked bool     `help:"Release a model although no golden predictions can be made for it."`
 	Platform       []string `placeholder:"OS/ARCH" help:"linux/amd64 or linux/arm64; repeat it for an image of both (this machine's)."`
-	Base           string   `placeholder:"IMAGE" help:"What the image starts from (scratch)."`
+	Base           string   `placeholder:"IMAGE" help:"What the image starts from (scratch; python:X.Y-slim for models served by Python)."`
 	Server         string   `placeholder:"FILE" help:"The model server to put into the image."`
+	engineFlags
+	proofFlags
+	packageFlags
 }
 
 type buildCommand struct {
@@ -40,7 +42,11 @@ func (cmd buildCommand) Run(ctx context.Context, p *program) error {
 	if err != nil {
 		return err
 	}
-	j.making = cmd.buildFlags
+	j.making, j.engine = cmd.buildFlags, cmd.engineFlags
+	j.work.Python = nil
+	if j.scratchDir, err = filepath.Abs(filepath.Join(h.dir(), "build")); err != nil { // push needs what lies there
+		return err
+	}
 	if err := j.prepared(ctx); err != nil {
 		return err
 	}
@@ -69,14 +75,11 @@ func (j *journey) prepared(ctx context.Context) error {
 // leaves this machine.
 func (j *journey) build(ctx context.Context) error {
 	return j.step(ctx, "build", slipway.Building, func(ctx context.Context) (outcome, error) {
-		if err := j.makeGolden(ctx); err != nil {
-			return outcome{}, err
-		}
-		if err := j.chooseParts(ctx); err != nil {
-			return outcome{}, err
-		}
-		if err := j.makeImages(ctx); err != nil {
-			return outcome{}, err
+		defer j.closeLibrary()
+		for _, part := range []func(context.Context) error{j.openOriginal, j.makeGolden, j.settleEngine, j.chooseParts, j.makeImages} {
+			if err := part(ctx); err != nil {
+				return outcome{}, err
+			}
 		}
 		if j.onBuilt != nil {
 			j.onBuilt()
@@ -85,51 +88,97 @@ func (j *journey) build(ctx context.Context) error {
 	})
 }
 
-// makeGolden asks the loaded model for the golden predictions.
+// makeGolden asks the original library for the golden predictions, or where it
+// is not at work, the engine.
 func (j *journey) makeGolden(ctx context.Context) error {
-	var given []mlmodel.Prediction
-	if j.making.Golden != "" {
-		var err error
-		if given, err = mlmodel.ReadGoldenFile(j.making.Golden); err != nil {
-			return usageError{err}
-		}
+	given, err := j.givenGolden()
+	if err != nil {
+		return err
 	}
-	var err error
-	if j.golden, err = serving.MakeGolden(ctx, j.model, j.predictor, given); err != nil {
+	if j.golden, err = j.answeredGolden(ctx, given); err != nil {
 		return err
 	}
 	if j.golden.Source == slipway.Unchecked && !j.making.AllowUnchecked {
 		return slipway.Errorf(slipway.Invalid, "making the golden predictions", "the model has neither an example nor a signature to make requests from").
 			WithHint("--golden FILE with requests and answers, or --allow-unchecked to release it unproved")
 	}
-	j.golden.By = j.answeredBy()
-	j.release.Golden, j.release.GoldenBy = j.golden.Source, j.golden.By
 	return nil
 }
 
-// answeredBy says who gave the golden answers.
-func (j *journey) answeredBy() string {
-	switch j.golden.Source {
-	case slipway.Proved:
-		return "the file " + filepath.Base(j.making.Golden)
-	case slipway.SelfChecked:
-		return "slipway's " + orElse(libraries[j.engine.Name()], j.engine.Name()) + " engine"
+func (j *journey) givenGolden() ([]mlmodel.Prediction, error) {
+	if j.making.Golden == "" {
+		return nil, nil
 	}
-	return ""
+	given, err := mlmodel.ReadGoldenFile(j.making.Golden)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return given, nil
+}
+
+func (j *journey) answeredGolden(ctx context.Context, given []mlmodel.Prediction) (mlmodel.Golden, error) {
+	switch {
+	case j.library != nil:
+		g, err := serving.MakeGolden(ctx, j.model, j.library.predictor, given)
+		if g.Source == slipway.SelfChecked {
+			g.Source, g.By = slipway.Proved, j.library.by
+		}
+		return j.signed(g), err
+	case j.predictor != nil:
+		g, err := serving.MakeGolden(ctx, j.model, j.predictor, given)
+		return j.signed(g), err
+	}
+	return j.takenGolden(given)
+}
+
+// takenGolden takes the user's answers where nothing on this machine can give
+// any to compare them with.
+func (j *journey) takenGolden(given []mlmodel.Prediction) (mlmodel.Golden, error) {
+	g := mlmodel.Golden{SchemaVersion: mlmodel.GoldenSchema, Source: slipway.Unchecked, Tolerance: j.model.Tolerance(), Predictions: given}
+	for i, p := range given {
+		if p.Answer == nil {
+			return g, usageError{usagef("golden prediction %d has no answer, and the model cannot be asked on this machine", i+1).
+				WithHint("give every answer in %s", j.making.Golden)}
+		}
+		g.Source = slipway.Proved
+	}
+	return j.signed(g), nil
+}
+
+// signed says who gave the golden answers.
+func (j *journey) signed(g mlmodel.Golden) mlmodel.Golden {
+	switch {
+	case g.By != "":
+	case g.Source == slipway.Proved:
+		g.By = "the file " + filepath.Base(j.making.Golden)
+	case g.Source == slipway.SelfChecked:
+		g.By = "slipway's " + orElse(libraries[native.Name()], native.Name()) + " engine"
+	}
+	return g
+}
+
+// platforms are those the image is made for.
+func (j *journey) platforms() []string {
+	if len(j.making.Platform) > 0 {
+		return j.making.Platform
+	}
+	return []string{machine()}
 }
 
 // chooseParts settles the platforms and the base, once: push makes the same
 // image of them again, so a tag is resolved to its digest.
 func (j *journey) chooseParts(ctx context.Context) error {
-	j.work.Platforms, j.work.Server, j.work.Base = j.making.Platform, j.making.Server, ""
-	if len(j.work.Platforms) == 0 {
-		j.work.Platforms = []string{"linux/" + runtime.GOARCH}
+	j.work.Platforms, j.work.Server, j.work.Base, j.work.Compression = j.platforms(), j.making.Server, "", j.making.Compression
+	j.release.Golden, j.release.GoldenBy = j.golden.Source, j.golden.By
+	base := j.making.Base
+	if base == "" && j.needsPython() {
+		base = "python:" + j.work.Python.Python + "-slim"
 	}
-	if j.making.Base == "" || j.making.Base == scratch {
+	if base == "" || base == scratch {
 		return nil
 	}
-	base, err := j.images.Resolve(ctx, j.making.Base)
-	j.work.Base = base.Ref()
+	found, err := j.images.Resolve(ctx, base)
+	j.work.Base = found.Ref()
 	return err
 }
 
@@ -144,7 +193,8 @@ func (j *journey) makeImages(ctx context.Context) error {
 		}
 		variants = append(variants, v)
 	}
-	images, err := pack.Images(ctx, pack.Config{ModelDir: j.work.ModelDir, Manifest: j.manifest(), Golden: j.golden, CacheDir: j.cacheDir}, variants...)
+	images, err := pack.Images(ctx, pack.Config{ModelDir: j.work.ModelDir, Manifest: j.manifest(), Golden: j.golden, Converted: j.work.Converted,
+		CacheDir: j.cacheDir}, variants...)
 	if err != nil {
 		return err
 	}
@@ -157,14 +207,31 @@ func (j *journey) variant(ctx context.Context, platform string) (v pack.Variant,
 		return v, err
 	}
 	if j.work.Base != "" {
-		v.Base, err = j.images.Base(ctx, j.work.Base, platform)
+		if v.Base, err = j.images.Base(ctx, j.work.Base, platform); err != nil {
+			return v, err
+		}
 	}
-	return v, err
+	if !j.needsPython() {
+		return v, nil
+	}
+	p, err := j.packageLayers(ctx, platform)
+	if err != nil {
+		return v, err
+	}
+	v.Packages, v.Lock = p.layers, p.lock.Encode()
+	return v, nil
 }
 
 func (j *journey) manifest() mlmodel.Manifest {
-	return mlmodel.Manifest{SchemaVersion: slipway.RecordSchema, Model: j.release.Model, Engine: j.release.Engine,
-		Golden: j.golden.Source, GoldenBy: j.golden.By}
+	m := mlmodel.Manifest{SchemaVersion: slipway.RecordSchema, Model: j.release.Model, Engine: j.release.Engine,
+		Golden: j.golden.Source, GoldenBy: j.golden.By, Proof: j.work.Proof}
+	if j.needsPython() {
+		m.Python = &mlmodel.PythonRuntime{Version: j.work.Python.Python, Batch: j.work.Batch}
+	}
+	if j.work.Converted != "" {
+		m.Converted = "skops"
+	}
+	return m
 }
 
 // adopt notes the digest and size of what was built. When a step before built
@@ -218,7 +285,7 @@ func imageTags(m slipway.ModelVersion, ref slipway.ModelRef) []string {
 
 func (j *journey) builtOutcome() outcome {
 	image := j.release.Image
-	message := fmt.Sprintf("%s, %s; %s", image.Digest.Short(), bytesText(image.Size), goldenText(j.golden))
+	message := fmt.Sprintf("%s, %s, %s; %s", j.engineText(), image.Digest.Short(), bytesText(image.Size), goldenText(j.golden))
 	if len(image.Platforms) > 1 {
 		message = strings.Join(image.Platforms, " and ") + "; " + message
 	}

@@ -143,6 +143,18 @@ func (r watchedImages) File(ctx context.Context, image slipway.Image, path strin
 	return told(r.watch, "images.File", func() ([]byte, error) { return r.imageRegistry.File(ctx, image, path, limit) })
 }
 
+func (r watchedImages) FindKept(ctx context.Context, repository, key string) (oci.Kept, error) {
+	return told(r.watch, "images.FindKept", func() (oci.Kept, error) { return r.imageRegistry.FindKept(ctx, repository, key) })
+}
+
+func (r watchedImages) Keep(ctx context.Context, repository, key string, lock []byte, layers []v1.Layer) error {
+	return toldOf(r.watch, "images.Keep", func() error { return r.imageRegistry.Keep(ctx, repository, key, lock, layers) })
+}
+
+func (r watchedImages) UnpackPackages(ctx context.Context, layers []v1.Layer, dir string) error {
+	return toldOf(r.watch, "images.UnpackPackages", func() error { return r.imageRegistry.UnpackPackages(ctx, layers, dir) })
+}
+
 func (t watchedTarget) Observe(ctx context.Context) (slipway.Observation, error) {
 	return told(t.watch, "target.Observe", func() (slipway.Observation, error) { return t.target.Observe(ctx) })
 }

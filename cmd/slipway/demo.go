@@ -171,7 +171,7 @@ func (d *demo) promote(ctx context.Context, version slipway.Version, name string
 	if err != nil {
 		return rollout.Outcome{}, nil, err
 	}
-	j.making.Server = d.stage.server
+	j.making.Server, j.making.Prove = d.stage.server, proveOff
 	j.onBuilt = func() {
 		if d.load != nil && version != "3" {
 			d.load.expect(version, j.golden)

@@ -93,7 +93,7 @@ func (cmd deployCommand) journey(p *program, s settings) (*journey, error) {
 	if err != nil {
 		return nil, err
 	}
-	j.checks, j.making, j.rolling = cmd.checkFlags, cmd.buildFlags, cmd.rolloutFlags
+	j.checks, j.making, j.engine, j.rolling = cmd.checkFlags, cmd.buildFlags, cmd.engineFlags, cmd.rolloutFlags
 	return j, nil
 }
 
@@ -121,6 +121,7 @@ func (j *journey) prepare(ctx context.Context, version slipway.ModelVersion) (sl
 			return j.release, err
 		}
 	}
+	defer j.cleanUp()
 	for _, step := range []func(context.Context) error{j.find, j.keepReplicas, j.checkSecrets, j.validate, j.build, j.push, j.create} {
 		if err := step(ctx); err != nil {
 			return j.release, err
@@ -154,6 +155,7 @@ func (j *journey) restart(version slipway.ModelVersion) error {
 	}
 	j.release.ID, j.release.Created, j.release.Model, j.release.Spans = id, now, version, nil
 	j.release.Image = slipway.Image{Repository: j.image}
+	j.work, j.packages = work{}, nil
 	j.story.note("resolve", "%s points at %s now", j.ref.Promotion(), version)
 	return nil
 }

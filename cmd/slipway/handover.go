@@ -11,6 +11,7 @@ import (
 
 	"github.com/slipway-dev/slipway"
 	"github.com/slipway-dev/slipway/mlmodel"
+	"github.com/slipway-dev/slipway/uv"
 )
 
 // releaseLimit bounds release.json, in bytes.
@@ -31,6 +32,12 @@ type work struct {
 	Platforms []string `json:"platforms,omitempty"`
 	Base      string   `json:"base,omitempty"`   // by digest; empty: scratch
 	Server    string   `json:"server,omitempty"` // as --server named it
+
+	Python      *uv.Request    `json:"python,omitempty"` // nil: the model's packages were not asked for
+	Compression string         `json:"compression,omitempty"`
+	Batch       bool           `json:"batch,omitempty"`
+	Converted   string         `json:"converted,omitempty"` // a file; empty: there is none
+	Proof       *mlmodel.Proof `json:"proof,omitempty"`
 }
 
 func (h handover) dir() string { return h.path + ".d" }

@@ -11,12 +11,15 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/slipway-dev/slipway/sandbox"
 )
 
 // errInterrupted is the cause with which a signal cancels the run.
 var errInterrupted = errors.New("interrupted")
 
 func main() {
+	sandbox.Init()
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signal.Ignore(syscall.SIGPIPE) // a reader that left must not end a release half-way
 	signals := make(chan os.Signal, 1)

@@ -75,8 +75,8 @@ func lasted(d time.Duration) string {
 	return plural(int(d/time.Second), "second")
 }
 
-// proof says where a release's golden answers come from.
-func proof(r slipway.Release) string {
+// provenText says where a release's golden answers come from.
+func provenText(r slipway.Release) string {
 	if r.Golden == "" {
 		return "–"
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/slipway-dev/slipway/mlflow"
 	"github.com/slipway-dev/slipway/mlmodel"
 	"github.com/slipway-dev/slipway/oci"
+	"github.com/slipway-dev/slipway/uv"
 	"github.com/slipway-dev/slipway/verify"
 )
 
@@ -25,7 +26,8 @@ import (
 type ports struct {
 	models   func() (modelRegistry, error) // asked for only when a model is not a directory
 	images   imageRegistry
-	target   slipway.Target // nil without a target
+	python   func() (*uv.Client, error) // asked for only when a model has Python packages
+	target   slipway.Target             // nil without a target
 	journal  slipway.Journal
 	verifier verifier
 	local    localTarget   // what only a target on this machine can do; nil elsewhere
@@ -53,6 +55,9 @@ type imageRegistry interface {
 	Check(context.Context, slipway.Image) error
 	Unpack(ctx context.Context, image slipway.Image, platform, dir string) error
 	File(ctx context.Context, image slipway.Image, path string, limit int64) ([]byte, error)
+	FindKept(ctx context.Context, repository, key string) (oci.Kept, error)
+	Keep(ctx context.Context, repository, key string, lock []byte, layers []v1.Layer) error
+	UnpackPackages(ctx context.Context, layers []v1.Layer, dir string) error
 }
 
 // verifier asks every replica of a release.
@@ -95,10 +100,14 @@ func (p *program) wire(s settings) (*ports, error) {
 
 func (p *program) wireRegistries(s settings) *ports {
 	home := p.getenv("HOME")
+	cache := filepath.Join(orElse(p.getenv("XDG_CACHE_HOME"), filepath.Join(home, ".cache")), "slipway")
 	return &ports{
 		images:   oci.New(oci.Config{Keychain: oci.Keychain(p.getenv), UserAgent: "slipway/" + programVersion()}),
-		cacheDir: filepath.Join(orElse(p.getenv("XDG_CACHE_HOME"), filepath.Join(home, ".cache")), "slipway"),
+		cacheDir: cache,
 		models:   sync.OnceValues(func() (modelRegistry, error) { return p.openMLflow(s, home) }),
+		python: sync.OnceValues(func() (*uv.Client, error) {
+			return uv.New(uv.Config{CacheDir: filepath.Join(cache, "python"), Environ: os.Environ()})
+		}),
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/slipway-dev/slipway"
+	"github.com/slipway-dev/slipway/mlmodel"
 	"github.com/slipway-dev/slipway/oci"
 	"github.com/slipway-dev/slipway/pack"
 )
@@ -28,7 +29,7 @@ func (cmd pushCommand) Run(ctx context.Context, p *program) error {
 	if j.golden, err = h.readGolden(); err != nil {
 		return err
 	}
-	if err := j.prepared(ctx); err != nil {
+	if err := j.reopened(ctx); err != nil {
 		return err
 	}
 	if err := j.makeImages(ctx); err != nil {
@@ -38,6 +39,17 @@ func (cmd pushCommand) Run(ctx context.Context, p *program) error {
 		return err
 	}
 	return j.handOn(h)
+}
+
+// reopened has the files of the model that build used at hand again. What
+// serves it was settled then.
+func (j *journey) reopened(ctx context.Context) error {
+	if _, err := j.fetch(ctx); err != nil {
+		return err
+	}
+	var err error
+	j.model, err = mlmodel.Open(j.work.ModelDir)
+	return err
 }
 
 // toPush is the image, or the index of the images of several platforms.
@@ -66,6 +78,7 @@ func (j *journey) push(ctx context.Context) error {
 		if pushed.TagProblem != nil {
 			j.story.warn("push", "%v; the image is deployed by its digest", pushed.TagProblem)
 		}
+		j.keepPackages(ctx)
 		if pushed.ReferrerProblem != nil {
 			j.story.warn("push", "the image registry took the image but not its metadata: %v", pushed.ReferrerProblem)
 		}

@@ -89,11 +89,14 @@ func (j *journey) validate(ctx context.Context) error {
 		if err := j.checkPolicy(); err != nil {
 			return outcome{}, err
 		}
+		if err := j.checkPackages(ctx); err != nil {
+			return outcome{}, err
+		}
 		return outcome{describe(j.model, files), []string{"Model validation passed"}}, nil
 	})
 }
 
-// load opens the model and loads it into the engine that can serve it.
+// load opens the model and finds what can serve it.
 func (j *journey) load(ctx context.Context) error {
 	model, err := mlmodel.Open(j.work.ModelDir)
 	if err != nil {
@@ -103,12 +106,7 @@ func (j *journey) load(ctx context.Context) error {
 	j.release.Model.Flavor = model.Flavor()
 	j.release.Model.RunID = orElse(j.release.Model.RunID, model.RunID)
 	j.release.Model.ModelID = orElse(j.release.Model.ModelID, model.ModelID)
-	if j.engine, err = chooseEngine(model); err != nil {
-		return err
-	}
-	j.release.Engine = j.engine.Name()
-	j.predictor, err = j.engine.Load(ctx, model)
-	return err
+	return j.chooseEngine(ctx)
 }
 
 // checkPolicy applies what the user allows: code that loading would run, and
@@ -125,6 +123,20 @@ func (j *journey) checkPolicy() error {
 		if _, given := j.release.Env[name]; !given && !givesSecret(j.release.SecretEnv, name) {
 			return slipway.Errorf(slipway.Invalid, "validating "+j.release.Model.String(), "the model needs the environment variable %s, and nothing gives it", name).
 				WithHint("%s", j.givesVariable(name))
+		}
+	}
+	return nil
+}
+
+// checkPackages finds out whether a model that needs Python can have its
+// packages, before anything is built.
+func (j *journey) checkPackages(ctx context.Context) error {
+	if !j.needsPython() {
+		return nil
+	}
+	for _, platform := range j.platforms() {
+		if _, err := j.locked(ctx, platform); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -19,11 +19,13 @@ import (
 	"github.com/slipway-dev/slipway/e2e"
 	"github.com/slipway-dev/slipway/mlflow"
 	"github.com/slipway-dev/slipway/mlflow/mlflowtest"
+	"github.com/slipway-dev/slipway/sandbox"
 )
 
 // TestMain lets the test binary be slipway: scripts run it under that name,
 // and local targets start it again as their supervisor.
 func TestMain(m *testing.M) {
+	sandbox.Init()
 	if len(os.Args) > 1 && os.Args[1] == "supervise" {
 		main()
 	}
