@@ -22,13 +22,15 @@ var allowed = map[string][]string{
 	"pack":            {"", "mlmodel"},
 	"oci":             {"", "mlmodel", "pack"},
 	"local":           {"", "mlmodel", "local"},
+	"sandbox":         {""},
+	"uv":              {"", "mlmodel"},
 	"kube":            {"", "mlmodel", "k8s"},
 	"k8s":             {},
 	"verify":          {"", "mlmodel"},
 	"rollout":         {""},
 	"serving":         {"", "mlmodel", "serving"},
 	"cmd/modelserver": {"", "mlmodel", "serving"},
-	"cmd/slipway":     {"", "mlmodel", "mlflow", "pack", "oci", "local", "kube", "k8s", "verify", "rollout", "serving", "examples"},
+	"cmd/slipway":     {"", "mlmodel", "mlflow", "pack", "oci", "local", "kube", "k8s", "verify", "rollout", "serving", "sandbox", "uv", "examples"},
 	"examples":        {},
 	"slipwaytest":     {"", "mlmodel"},
 	"e2e":             {"", "e2e"},
@@ -46,7 +48,7 @@ var confined = map[string][]string{
 }
 
 // serverLinks is what the model server must never link, not even indirectly.
-var serverLinks = []string{"k8s.io/", "github.com/Azure/", "github.com/google/go-containerregistry", module + "/rollout", module + "/local", module + "/mlflow"}
+var serverLinks = []string{"k8s.io/", "github.com/Azure/", "github.com/google/go-containerregistry", module + "/rollout", module + "/local", module + "/mlflow", module + "/uv", module + "/sandbox", module + "/serving/proof"}
 
 type goPackage struct {
 	ImportPath string

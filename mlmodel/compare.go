@@ -64,6 +64,8 @@ type comparison struct {
 	tolerance float64
 	floor     float64
 	loose     bool
+	share     float64  // see CompareRows; 0: the floor is that of the whole
+	largest   *float64 // see CompareRows; may be nil
 }
 
 func (c comparison) values(path string, want, got any) *Difference {
@@ -99,6 +101,9 @@ func (c comparison) lists(path string, want []any, got any) *Difference {
 	list, ok := got.([]any)
 	if !ok || len(list) != len(want) {
 		return difference(path, want, got)
+	}
+	if path != "" {
+		c = c.row(want)
 	}
 	for i := range want {
 		if d := c.values(path+"["+strconv.Itoa(i)+"]", want[i], list[i]); d != nil {
@@ -172,7 +177,11 @@ func (c comparison) numbers(want, got answerNumber) bool {
 		return want.text == got.text
 	}
 	diff := math.Abs(w - g)
-	return diff <= c.floor || diff <= c.tolerance*max(math.Abs(w), math.Abs(g))
+	if diff > c.floor && diff > c.tolerance*max(math.Abs(w), math.Abs(g)) {
+		return false
+	}
+	c.note(w, g)
+	return true
 }
 
 // greatest returns the greatest magnitude of the finite numbers in an answer.

@@ -56,9 +56,8 @@ type Manifest struct {
 
 // PythonRuntime is what a Python model runs on.
 type PythonRuntime struct {
-	Version string         `json:"version"`         // "3.11": the base has this python
-	Lock    slipway.Digest `json:"lock"`            // of LockFile
-	Batch   bool           `json:"batch,omitempty"` // requests may be answered together: it was seen to give the same answers
+	Version string `json:"version"`         // "3.11": the base has this python
+	Batch   bool   `json:"batch,omitempty"` // requests may be answered together: it was seen to give the same answers
 }
 
 // Proof says how a native engine was compared with the library that made the

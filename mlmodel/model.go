@@ -84,6 +84,9 @@ func Open(dir string) (*Model, error) {
 	if err := m.readEnvironment(); err != nil {
 		return nil, err
 	}
+	if err := m.readConverted(); err != nil {
+		return nil, err
+	}
 	return m, nil
 }
 

@@ -87,7 +87,7 @@ func (r *lost) Read(p []byte) (int, error) {
 		repo := r.layer.session.repo.Name()
 		err = &slipway.Error{Op: "reading " + slipwayDigest(r.layer.listed.Digest).Short(), Code: slipway.NotFound,
 			Message: repo + " has the environment, but not all its layers", Err: ErrKeptLost,
-			Hint: "let the layers be made anew, and keep the image registry from cleaning up " + repo}
+			Hint: "run it once more with --upgrade, which makes them anew, and keep the image registry from cleaning up " + repo}
 	}
 	return n, err
 }

@@ -102,6 +102,7 @@ func (j *journey) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	model.Converted = "" // a directory that says so itself is not believed
 	j.model = model
 	j.release.Model.Flavor = model.Flavor()
 	j.release.Model.RunID = orElse(j.release.Model.RunID, model.RunID)

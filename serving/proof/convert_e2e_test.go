@@ -30,7 +30,9 @@ func TestE2EConvert(t *testing.T) {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
 			python, dir := e2e.Python(t, stack...), t.TempDir()
-			if out, err := exec.CommandContext(t.Context(), python, "testdata/odd_models.py", dir).CombinedOutput(); err != nil {
+			cmd := exec.CommandContext(t.Context(), python, absolute(t, "testdata/odd_models.py"), dir)
+			cmd.Dir = t.TempDir() // MLflow leaves things where it runs
+			if out, err := cmd.CombinedOutput(); err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}
 			for name, want := range map[string]string{

@@ -55,13 +55,10 @@ type zooModel struct{ Name, Class, Error string }
 
 func startZoo(t *testing.T, skops, pattern string, stack []string) *zoo {
 	t.Helper()
-	models, err := filepath.Abs("../sklearn/testdata/make_models.py")
-	if err != nil {
-		t.Fatal(err)
-	}
 	z := &zoo{dir: t.TempDir()}
-	cmd := exec.CommandContext(t.Context(), e2e.Python(t, stack...), "testdata/zoo.py", models, "convert.py", skops, z.dir, pattern)
-	cmd.Stderr = os.Stderr
+	cmd := exec.CommandContext(t.Context(), e2e.Python(t, stack...), absolute(t, "testdata/zoo.py"),
+		absolute(t, "../sklearn/testdata/make_models.py"), absolute(t, "convert.py"), skops, z.dir, pattern)
+	cmd.Dir, cmd.Stderr = t.TempDir(), os.Stderr // MLflow leaves things where it runs
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -82,6 +79,15 @@ func startZoo(t *testing.T, skops, pattern string, stack []string) *zoo {
 		t.Fatal(err)
 	}
 	return z
+}
+
+func absolute(t *testing.T, path string) string {
+	t.Helper()
+	path, err := filepath.Abs(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 func (z *zoo) read(into any) error {

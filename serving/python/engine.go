@@ -31,6 +31,7 @@ type Config struct {
 	Log         *slog.Logger                           // default: nowhere
 	Lookup      func(name string) (string, error)      // finds a program; default: in PATH
 	Wrap        func(cmd *exec.Cmd) (*exec.Cmd, error) // returns the command that is started instead, in a sandbox, with the same files; default: cmd itself
+	Explain     func(cmd *exec.Cmd, err error) error   // says why a command of Wrap ended; default: what the system says
 }
 
 // Engine serves whatever mlflow.pyfunc.load_model loads; see the package.

@@ -29,6 +29,7 @@ type process struct {
 	killed atomic.Bool   // by us
 	big    atomic.Bool   // killed for its memory
 	err    error         // how it ended; to be read after exited
+	why    error         // what Config.Explain says of it, likewise
 	token  string
 	limit  int64 // bytes of memory; 0: none
 	frames int   // of requests, sent
@@ -55,7 +56,7 @@ func (e *Engine) spawn(o *output) (*process, error) {
 		return nil, errors.Join(err, ours.Close(), read.Close())
 	}
 	started := make(chan error)
-	go p.live(cmd, started)
+	go p.live(cmd, started, e.config.Explain)
 	if err := <-started; err != nil {
 		return nil, errors.Join(err, ours.Close(), read.Close())
 	}
@@ -84,16 +85,22 @@ func (e *Engine) command(socket, output *os.File, token string) (*exec.Cmd, erro
 }
 
 // live starts the process and waits for it.
-func (p *process) live(cmd *exec.Cmd, started chan<- error) {
+func (p *process) live(cmd *exec.Cmd, started chan<- error, explain func(*exec.Cmd, error) error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if err := cmd.Start(); err != nil {
+		if explain != nil {
+			err = explain(cmd, err)
+		}
 		started <- err
 		return
 	}
 	p.pid = cmd.Process.Pid
 	started <- nil
 	p.err = cmd.Wait()
+	if explain != nil && p.err != nil && !p.killed.Load() {
+		p.why = explain(cmd, p.err)
+	}
 	p.killChildren()
 	_ = p.conn.Close() // whoever waits for an answer learns that there is none
 	close(p.exited)
@@ -184,7 +191,7 @@ func (p *process) died(err error) error {
 	default:
 		reason = "does not answer: " + err.Error()
 	}
-	return &death{reason, p.output.last()}
+	return &death{reason, p.output.last(), p.why}
 }
 
 // toExit is how long a process that hung up may take to exit.
@@ -212,6 +219,7 @@ func (p *process) end() {
 type death struct {
 	reason string
 	output string // its last lines
+	why    error  // what explains it; nil: nothing more is known
 }
 
 func (d *death) Error() string {

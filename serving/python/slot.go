@@ -88,6 +88,8 @@ func (p *Predictor) notLoaded(err error) error {
 		return known
 	case errors.Is(err, context.DeadlineExceeded):
 		return slipway.Errorf(slipway.Exhausted, op, "the model is not loaded after %s", p.engine.config.LoadTimeout)
+	case errors.As(err, &dead) && slipway.CodeOf(dead.why) != "" && slipway.CodeOf(dead.why) != slipway.Invalid:
+		return &slipway.Error{Op: op, Code: slipway.CodeOf(dead.why), Message: dead.why.Error(), Err: evidenceOf(dead.output), Hint: slipway.HintOf(dead.why)}
 	case errors.As(err, &dead):
 		return &slipway.Error{Op: op, Code: slipway.Invalid, Message: "the worker " + dead.reason + " while it loaded the model", Err: evidenceOf(dead.output)}
 	}
