@@ -14,6 +14,8 @@ func TestE2EPythonInACluster(t *testing.T) {
 	t.Parallel()
 	c := newClustered(t, 2)
 	c.usePython()
+	c.kubectl("patch", "deployment", deployment, "--type=json", "-p", `[{"op": "add", "path": "/spec/template/spec/containers/0/securityContext",
+		"value": {"runAsNonRoot": true, "readOnlyRootFilesystem": true, "allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}}}]`)
 	dir, m := saved(t, "svc")
 	first := c.outcome(0, "deploy", dir, "--name", "iris")
 	if first.Kind != "live" || first.Release.Engine != "python" || !strings.HasPrefix(first.Release.GoldenBy, "scikit-learn") {

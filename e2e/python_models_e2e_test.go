@@ -90,6 +90,14 @@ func TestE2EPythonServesTheRest(t *testing.T) {
 	}
 	w.answers(m)
 
+	dir, _ = saved(t, "pickle-1")
+	other := w.want(0, []string{" is live"}, "deploy", dir, "--name", "iris", "--engine", "python", "--image", w.image+"-too")
+	if !strings.Contains(other.stderr, "  3 of ") { // server, model and release; base and packages are mounted
+		t.Errorf("more than server, model and release was uploaded to another repository\n%s", other)
+	}
+
+	dir, m = saved(t, "pickle-2")
+	w.want(0, []string{" is live"}, "deploy", dir, "--name", "iris", "--engine", "python")
 	cold := newWorld(t, w.images, "")
 	cold.usePython()
 	cold.image = w.image

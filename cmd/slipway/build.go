@@ -11,7 +11,6 @@ import (
 	"github.com/slipway-dev/slipway"
 	"github.com/slipway-dev/slipway/mlmodel"
 	"github.com/slipway-dev/slipway/pack"
-	"github.com/slipway-dev/slipway/serving"
 )
 
 // scratch is the base without anything in it.
@@ -88,75 +87,6 @@ func (j *journey) build(ctx context.Context) error {
 	})
 }
 
-// makeGolden asks the original library for the golden predictions, or where it
-// is not at work, the engine.
-func (j *journey) makeGolden(ctx context.Context) error {
-	given, err := j.givenGolden()
-	if err != nil {
-		return err
-	}
-	if j.golden, err = j.answeredGolden(ctx, given); err != nil {
-		return err
-	}
-	if j.golden.Source == slipway.Unchecked && !j.making.AllowUnchecked {
-		return slipway.Errorf(slipway.Invalid, "making the golden predictions", "the model has neither an example nor a signature to make requests from").
-			WithHint("--golden FILE with requests and answers, or --allow-unchecked to release it unproved")
-	}
-	return nil
-}
-
-func (j *journey) givenGolden() ([]mlmodel.Prediction, error) {
-	if j.making.Golden == "" {
-		return nil, nil
-	}
-	given, err := mlmodel.ReadGoldenFile(j.making.Golden)
-	if err != nil {
-		return nil, usageError{err}
-	}
-	return given, nil
-}
-
-func (j *journey) answeredGolden(ctx context.Context, given []mlmodel.Prediction) (mlmodel.Golden, error) {
-	switch {
-	case j.library != nil:
-		g, err := serving.MakeGolden(ctx, j.model, j.library.predictor, given)
-		if g.Source == slipway.SelfChecked {
-			g.Source, g.By = slipway.Proved, j.library.by
-		}
-		return j.signed(g), err
-	case j.predictor != nil:
-		g, err := serving.MakeGolden(ctx, j.model, j.predictor, given)
-		return j.signed(g), err
-	}
-	return j.takenGolden(given)
-}
-
-// takenGolden takes the user's answers where nothing on this machine can give
-// any to compare them with.
-func (j *journey) takenGolden(given []mlmodel.Prediction) (mlmodel.Golden, error) {
-	g := mlmodel.Golden{SchemaVersion: mlmodel.GoldenSchema, Source: slipway.Unchecked, Tolerance: j.model.Tolerance(), Predictions: given}
-	for i, p := range given {
-		if p.Answer == nil {
-			return g, usageError{usagef("golden prediction %d has no answer, and the model cannot be asked on this machine", i+1).
-				WithHint("give every answer in %s", j.making.Golden)}
-		}
-		g.Source = slipway.Proved
-	}
-	return j.signed(g), nil
-}
-
-// signed says who gave the golden answers.
-func (j *journey) signed(g mlmodel.Golden) mlmodel.Golden {
-	switch {
-	case g.By != "":
-	case g.Source == slipway.Proved:
-		g.By = "the file " + filepath.Base(j.making.Golden)
-	case g.Source == slipway.SelfChecked:
-		g.By = "slipway's " + orElse(libraries[native.Name()], native.Name()) + " engine"
-	}
-	return g
-}
-
 // platforms are those the image is made for.
 func (j *journey) platforms() []string {
 	if len(j.making.Platform) > 0 {
@@ -213,6 +143,11 @@ func (j *journey) variant(ctx context.Context, platform string) (v pack.Variant,
 	}
 	if !j.needsPython() {
 		return v, nil
+	}
+	if v.Base != nil {
+		if err := checkBase(v.Base, j.work.Python.Python); err != nil {
+			return v, err
+		}
 	}
 	p, err := j.packageLayers(ctx, platform)
 	if err != nil {
@@ -286,24 +221,12 @@ func imageTags(m slipway.ModelVersion, ref slipway.ModelRef) []string {
 func (j *journey) builtOutcome() outcome {
 	image := j.release.Image
 	message := fmt.Sprintf("%s, %s, %s; %s", j.engineText(), image.Digest.Short(), bytesText(image.Size), goldenText(j.golden))
+	if j.library != nil { // how long the model itself took, which nothing here can shorten
+		message += ", checked in " + seconds(j.library.took)
+	}
 	if len(image.Platforms) > 1 {
 		message = strings.Join(image.Platforms, " and ") + "; " + message
 	}
 	name := orElse(image.Repository, repositoryName(j.release.Model.Name))
 	return outcome{message, []string{"Docker image built", "Image tag: " + name + ":" + image.Tags[0]}}
-}
-
-// goldenText is "5 golden predictions, self-checked by …".
-func goldenText(g mlmodel.Golden) string {
-	if len(g.Predictions) == 0 {
-		return "no golden predictions: unchecked"
-	}
-	text := plural(len(g.Predictions), "golden prediction") + ", " + string(g.Source)
-	if g.By != "" {
-		text += " by " + g.By
-	}
-	if g.Nondeterministic {
-		text += "; the model is nondeterministic: only the shape of answers is compared"
-	}
-	return text
 }

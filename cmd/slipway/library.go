@@ -32,7 +32,9 @@ type library struct {
 	site      uv.Site
 	python    uv.Interpreter
 	predictor serving.Predictor
-	by        string // "scikit-learn 1.5.2"
+	by        string        // "scikit-learn 1.5.2"
+	began     time.Time     // when the model was first loaded
+	took      time.Duration // until all was asked of it that the image needs to know
 }
 
 // openLibrary loads the model with the library that made it. That runs foreign
@@ -60,6 +62,7 @@ func (j *journey) openLibrary(ctx context.Context) (*library, error) {
 	if err != nil {
 		return nil, err
 	}
+	l.began = time.Now()
 	l.predictor, err = j.loadOriginal(ctx, l, dir)
 	return l, err
 }

@@ -2,8 +2,9 @@ package main
 
 import (
 	"context"
+	"path/filepath"
 	"runtime"
-	"slices"
+	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -79,7 +80,7 @@ func (j *journey) lock(ctx context.Context, p *packages) error {
 		return err
 	}
 	if !j.making.Upgrade {
-		if err := j.findKept(ctx, client, p); err != nil || p.kept {
+		if err := j.findKept(ctx, client, p); err != nil || p.layers != nil {
 			return err
 		}
 	}
@@ -89,26 +90,43 @@ func (j *journey) lock(ctx context.Context, p *packages) error {
 	return err
 }
 
-// findKept looks into the image registry. What is damaged there counts as
-// missing and is made again.
+// findKept looks into the image registry: into the image's repository, and into
+// those where this machine has seen the packages, from which they are mounted.
+// What is damaged there counts as missing and is made again.
 func (j *journey) findKept(ctx context.Context, client *uv.Client, p *packages) error {
 	if j.image == "" {
 		return nil
 	}
-	kept, err := j.images.FindKept(ctx, j.image, j.keptKey(p))
+	shelf := keptShelf{filepath.Join(j.cacheDir, "kept", j.keptKey(p)+".json")}
+	for _, repository := range shelf.near(j.image) {
+		found, err := j.findKeptIn(ctx, repository, p)
+		if err != nil {
+			return err
+		}
+		if found {
+			p.kept = repository == j.image
+			shelf.note(repository)
+			return client.Keep(ctx, p.request, p.lock)
+		}
+	}
+	return nil
+}
+
+func (j *journey) findKeptIn(ctx context.Context, repository string, p *packages) (bool, error) {
+	kept, err := j.images.FindKept(ctx, repository, j.keptKey(p))
 	switch slipway.CodeOf(err) {
 	case "":
 	case slipway.NotFound, slipway.Unauthorized: // a repository that is not there yet
-		return nil
+		return false, nil
 	default:
-		return err
+		return false, err
 	}
 	lock, err := uv.ParseLock(kept.Lock)
 	if err != nil || lock.Python != p.request.Python || lock.Platform != p.request.Platform {
-		return nil //nolint:nilerr // not ours: it is made again
+		return false, nil //nolint:nilerr // not ours: it is made again
 	}
-	p.lock, p.layers, p.kept = lock, kept.Layers, true
-	return client.Keep(ctx, p.request, lock)
+	p.lock, p.layers = lock, kept.Layers
+	return true, nil
 }
 
 // keptKey names the layers: the same packages, compressed alike.
@@ -126,7 +144,7 @@ func (j *journey) site(ctx context.Context, p *packages) (uv.Site, error) {
 	if site, ok := client.Find(p.lock); ok {
 		return site, nil
 	}
-	if p.kept {
+	if p.layers != nil {
 		j.story.note("build", "unpacking %s", plural(len(p.lock.Packages), "Python package"))
 		return client.Adopt(ctx, p.lock, func(dir string) error { return j.images.UnpackPackages(ctx, p.layers, dir) })
 	}
@@ -155,6 +173,23 @@ func (j *journey) packageLayers(ctx context.Context, platform string) (*packages
 	return p, err
 }
 
+// checkBase refuses a base whose Python is known to be another. Docker's own
+// images of Python say it in their environment; of others the pod finds out.
+func checkBase(base v1.Image, version string) error {
+	config, err := base.ConfigFile()
+	if err != nil {
+		return err
+	}
+	for _, variable := range config.Config.Env {
+		has, ok := strings.CutPrefix(variable, "PYTHON_VERSION=")
+		if ok && has != version && !strings.HasPrefix(has, version+".") {
+			return slipway.Errorf(slipway.Invalid, "checking the base", "it has Python %.20s, and the model needs %s", has, version).
+				WithHint("take --base python:%s-slim, or leave it out", version)
+		}
+	}
+	return nil
+}
+
 // keepPackages has the image registry keep what was made here, so that the next
 // machine neither resolves nor downloads it. The image is complete without.
 func (j *journey) keepPackages(ctx context.Context) {
@@ -168,6 +203,7 @@ func (j *journey) keepPackages(ctx context.Context) {
 			continue
 		}
 		p.kept = true
+		keptShelf{filepath.Join(j.cacheDir, "kept", j.keptKey(p)+".json")}.note(j.image)
 	}
 }
 
@@ -191,8 +227,4 @@ var flavorPackages = map[string][]string{
 // madeBy names the library whose answers count as proof.
 func (p *packages) madeBy(flavor string) string {
 	return orElse(p.version(flavorPackages[flavor]...), "the model's own code, "+orElse(p.version("mlflow-skinny", "mlflow"), "Python "+p.lock.Python))
-}
-
-func (p *packages) has(name string) bool {
-	return slices.ContainsFunc(p.lock.Packages, func(l uv.Package) bool { return l.Name == name })
 }

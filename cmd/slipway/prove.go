@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/slipway-dev/slipway"
 	"github.com/slipway-dev/slipway/serving/proof"
@@ -65,6 +66,7 @@ func (j *journey) settleEngine(ctx context.Context) error {
 	if j.library == nil {
 		return nil
 	}
+	defer func() { j.library.took = time.Since(j.library.began) }()
 	why := j.notNative
 	if j.engine.Engine != enginePython && (j.predictor != nil || convertible(j.model)) {
 		err := j.tryNative(ctx)
