@@ -138,7 +138,7 @@ func (w *world) command(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, w.program, args...)
 	cmd.Dir = w.home
 	cmd.Env = append([]string{
-		"HOME=" + w.home, "USER=ada", "PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir(), "MLFLOW_TRACKING_URI=" + w.mlflow,
+		"HOME=" + w.home, "USER=ada", "PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.TempDir(), "MLFLOW_TRACKING_URI=" + w.mlflow, "SLIPWAY_PROVE=off",
 	}, w.env...)
 	if !w.bare {
 		cmd.Env = append(cmd.Env, "SLIPWAY_IMAGE="+w.image, "SLIPWAY_TO="+w.target())

@@ -71,7 +71,7 @@ func newWorld(dir, server string) (*world, error) {
 	}
 	w.vars = map[string]string{
 		"HOME": dir, "XDG_CACHE_HOME": testCache(), "USER": "ada", "MLFLOW_TRACKING_URI": uri, "IMAGES": strings.TrimPrefix(images.URL, "http://"),
-		"EXAMPLES": examples, "MODELS": filepath.Join(examples, "demo", "models"),
+		"SLIPWAY_PROVE": "off", "EXAMPLES": examples, "MODELS": filepath.Join(examples, "demo", "models"),
 		"ADDRESS": addresses[0], "ADDRESS2": addresses[1], "SLIPWAY_SERVER": server,
 	}
 	w.later(w.stopTargets)
