@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"strconv"
 	"syscall"
 
@@ -30,12 +31,14 @@ func Init() {
 	if os.Args[1] == "2" {
 		stage = second
 	}
-	report := os.NewFile(uintptr(4+extra), "report")
-	j, err := readJob(os.NewFile(uintptr(3+extra), "job"))
+	told, report := os.NewFile(uintptr(3+extra), "job"), os.NewFile(uintptr(4+extra), "report")
+	j, err := readJob(told)
 	if err != nil {
 		end(report, ended{Failed: err.Error()})
 	}
-	end(report, stage(j))
+	how := stage(j)
+	runtime.KeepAlive(told) // the second stage reads it too: the garbage collector must not close it before
+	end(report, how)
 }
 
 func readJob(f *os.File) (j job, err error) {

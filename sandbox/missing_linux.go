@@ -31,7 +31,7 @@ func missing(err error) (slipway.Code, string) {
 	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.ENOMEM):
 		return slipway.Unavailable, "this machine has no processes or no memory left"
 	case !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EACCES) && !errors.Is(err, unix.ENOSPC) && !errors.Is(err, unix.EUSERS):
-		return slipway.Invalid, ""
+		return slipway.Internal, ""
 	}
 	for _, s := range switches {
 		value, err := os.ReadFile(s.path)

@@ -104,7 +104,8 @@ func Command(ctx context.Context, c Config) (*exec.Cmd, error) {
 
 // Check makes a sandbox in which nothing runs, and says what is missing when
 // this machine does not allow it: an error of code Unauthorized (it could be
-// allowed: the hint says how) or Invalid (it cannot).
+// allowed: the hint says how), Invalid (it cannot), Unavailable (not now) or
+// Internal (for a reason that we did not foresee).
 func Check(ctx context.Context) error {
 	c := Config{Program: "/", Stderr: io.Discard}.withDefaults()
 	j := c.plain()

@@ -12,6 +12,16 @@ import (
 // gives none.
 const goldenCount = 5
 
+// onceKey marks the context of golden predictions.
+type onceKey struct{}
+
+// Once reports whether a Predictor is asked for a golden prediction. One that
+// breaks the engine is not to be asked again, though a second try might go
+// well: whoever asks wants to know.
+func Once(ctx context.Context) bool { return ctx.Value(onceKey{}) != nil }
+
+func once(ctx context.Context) context.Context { return context.WithValue(ctx, onceKey{}, true) }
+
 // MakeGolden makes the golden predictions of a model, asking it twice for
 // each. user holds the user's own requests, with the answers they know; nil
 // takes the rows of the model's example, filled up from its signature.
@@ -24,6 +34,7 @@ const goldenCount = 5
 func MakeGolden(ctx context.Context, m *mlmodel.Model, p Predictor, user []mlmodel.Prediction) (mlmodel.Golden, error) {
 	g := mlmodel.Golden{SchemaVersion: mlmodel.GoldenSchema, Source: slipway.SelfChecked, Tolerance: m.Tolerance()}
 	a := newAnswerer(m, p, Strict)
+	ctx = once(ctx)
 	asked := user
 	if user == nil {
 		var err error
@@ -84,7 +95,11 @@ func (a *answerer) ownRequests(ctx context.Context, m *mlmodel.Model) ([]mlmodel
 			continue
 		}
 		if err != nil {
-			return nil, unanswered(i, request, err).WithHint("log the model again with an input_example that it can predict, or give --golden FILE")
+			failed := unanswered(i, request, err)
+			if slipway.HintOf(err) == "" {
+				failed = failed.WithHint("log the model again with an input_example that it can predict, or give --golden FILE")
+			}
+			return nil, failed
 		}
 		asked = append(asked, mlmodel.Prediction{Request: request})
 	}
@@ -135,6 +150,7 @@ func confirm(asked []mlmodel.Prediction, answers []json.RawMessage, g mlmodel.Go
 // that comes out otherwise: code Invalid, with request, expected and got.
 func CheckGolden(ctx context.Context, m *mlmodel.Model, p Predictor, g mlmodel.Golden) error {
 	a := newAnswerer(m, p, Strict)
+	ctx = once(ctx)
 	for i, want := range g.Predictions {
 		got, err := a.golden(ctx, want.Request)
 		if err != nil {

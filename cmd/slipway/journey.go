@@ -34,17 +34,18 @@ type journey struct {
 	work    work
 	golden  mlmodel.Golden
 
-	model      *mlmodel.Model       // open after validate
-	engine     engineFlags          // what may serve it
-	predictor  serving.Predictor    // of the native engine; nil: it cannot serve the model as it is stored
-	notNative  error                // why
-	library    *library             // that made the model, while the image is built; nil: it is not at work
-	packages   map[string]*packages // by platform
-	scratchDir string               // of files that only this run needs
-	built      []v1.Image           // one a platform
-	verdict    slipway.Verdict      // the last one
-	before     *proxy.Stats         // of the target, as the rollout began; nil: not known
-	onBuilt    func()               // called when the golden predictions are known; may be nil
+	model       *mlmodel.Model       // open after validate
+	engine      engineFlags          // what may serve it
+	predictor   serving.Predictor    // of the native engine; nil: it cannot serve the model as it is stored
+	notNative   error                // why
+	library     *library             // that made the model, while the image is built; nil: it is not at work
+	packages    map[string]*packages // by platform
+	scratchDir  string               // of files that only this run needs
+	scratchLock *os.File             // says that this run does; nil: it is kept for the next step
+	built       []v1.Image           // one a platform
+	verdict     slipway.Verdict      // the last one
+	before      *proxy.Stats         // of the target, as the rollout began; nil: not known
+	onBuilt     func()               // called when the golden predictions are known; may be nil
 }
 
 // begin returns a journey at its start: a new release of nothing yet.

@@ -20,7 +20,7 @@ import (
 
 // How long a model may take in the sandbox, in all. It is foreign code.
 const (
-	loadLimit    = 10 * time.Minute
+	loadLimit    = 5 * time.Minute // or as long as the release lets a replica take
 	convertLimit = 10 * time.Minute
 	proofLimit   = 5 * time.Minute
 )
@@ -70,9 +70,14 @@ func (j *journey) openLibrary(ctx context.Context) (*library, error) {
 func (j *journey) loadOriginal(ctx context.Context, l *library, dir string) (serving.Predictor, error) {
 	shown := *j.model
 	shown.Dir = dir
+	limits, err := j.limits()
+	if err != nil {
+		return nil, err
+	}
 	engine := python.New(python.Config{
-		Interpreter: l.python.Path, Site: []string{l.site.Dir}, Env: j.modelEnvironment(), Workers: 1, LoadTimeout: loadLimit,
-		Wrap:    func(cmd *exec.Cmd) (*exec.Cmd, error) { return j.inSandbox(ctx, cmd, l, dir) },
+		Interpreter: l.python.Path, Site: []string{l.site.Dir}, Env: j.modelEnvironment(), Workers: 1,
+		LoadTimeout: limits.load, Timeout: limits.answer, Memory: limits.memory,
+		Wrap:    func(cmd *exec.Cmd) (*exec.Cmd, error) { return j.inSandbox(ctx, cmd, l, dir, limits) },
 		Explain: sandbox.Explain,
 	})
 	return engine.Load(ctx, &shown)
@@ -80,10 +85,10 @@ func (j *journey) loadOriginal(ctx context.Context, l *library, dir string) (ser
 
 // inSandbox returns the command that runs cmd with nothing of this machine but
 // interpreter, packages and model.
-func (j *journey) inSandbox(ctx context.Context, cmd *exec.Cmd, l *library, dir string, more ...string) (*exec.Cmd, error) {
+func (j *journey) inSandbox(ctx context.Context, cmd *exec.Cmd, l *library, dir string, limits limits) (*exec.Cmd, error) {
 	return sandbox.Command(ctx, sandbox.Config{
 		Program: cmd.Path, Args: cmd.Args[1:], Env: cmd.Env, Network: j.making.AllowNetwork,
-		ReadOnly:   append([]string{l.python.Prefix, l.site.Dir, dir}, more...),
+		ReadOnly: []string{l.python.Prefix, l.site.Dir, dir}, Memory: max(sandboxMemory, limits.memory),
 		ExtraFiles: cmd.ExtraFiles, Stdout: cmd.Stdout, Stderr: cmd.Stderr,
 	})
 }
@@ -214,22 +219,6 @@ func (l *lastBytes) Write(p []byte) (int, error) {
 		l.b = bytes.Clone(l.b[extra:])
 	}
 	return len(p), nil
-}
-
-// scratch is a folder for the run's own files.
-func (j *journey) scratch(name string) (string, error) {
-	if j.scratchDir == "" {
-		dir, err := os.MkdirTemp("", "slipway-build-")
-		if err != nil {
-			return "", (&slipway.Error{Op: "making a folder", Code: slipway.Exhausted, Err: err}).WithHint("free space, or set TMPDIR")
-		}
-		j.scratchDir = dir
-	}
-	dir := filepath.Join(j.scratchDir, name)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", &slipway.Error{Op: "making a folder", Code: slipway.Exhausted, Err: err}
-	}
-	return dir, nil
 }
 
 // closeLibrary ends what runs in the sandbox.

@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -158,15 +156,4 @@ func (j *journey) engineText() string {
 		return "Python " + j.work.Python.Python
 	}
 	return "native"
-}
-
-// cleanUp removes what only this run needed.
-func (j *journey) cleanUp() {
-	if j.scratchDir == "" {
-		return
-	}
-	if err := os.RemoveAll(j.scratchDir); err != nil {
-		j.story.warn("build", "cleaning up %s: %v", filepath.Base(j.scratchDir), err)
-	}
-	j.scratchDir = ""
 }

@@ -23,20 +23,31 @@ import (
 // machine is a fresh machine's worth of state: nothing cached, nothing deployed.
 type machine struct {
 	program, registry, target string
+	home                      string // of everything that is kept
 	env                       []string
+}
+
+func homeIs(dir string) (env []string) {
+	for _, v := range []string{"HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR"} {
+		env = append(env, v+"="+dir)
+	}
+	return env
 }
 
 func newMachine(t *testing.T) *machine {
 	t.Helper()
-	home := t.TempDir()
+	return newMachineFor(t, e2e.StartImageRegistry(t))
+}
+
+func newMachineFor(t *testing.T, registry string) *machine {
+	t.Helper()
 	m := &machine{
 		program:  filepath.Join(root(t), "bin", "slipway"),
-		registry: e2e.StartImageRegistry(t),
+		registry: registry,
 		target:   fmt.Sprintf("local://127.0.0.1:%d", freePort(t)),
+		home:     t.TempDir(),
 	}
-	for _, v := range []string{"HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR"} {
-		m.env = append(m.env, v+"="+home)
-	}
+	m.env = homeIs(m.home)
 	t.Cleanup(func() { m.run(context.Background(), "stop", m.target) })
 	return m
 }
@@ -64,11 +75,17 @@ func (m *machine) deploy(t *testing.T, version int, wantCode int, args ...string
 	if code != wantCode {
 		t.Fatalf("exit code %d, want %d: %v", code, wantCode, err)
 	}
+	return released(t, out), took
+}
+
+// released is what a deploy of one target printed as JSON.
+func released(t *testing.T, out []byte) slipway.Release {
+	t.Helper()
 	var answers []struct{ Release slipway.Release }
 	if err := json.Unmarshal(out, &answers); err != nil || len(answers) != 1 {
 		t.Fatalf("reading %s: %v", out, err)
 	}
-	return answers[0].Release, took
+	return answers[0].Release
 }
 
 func spent(r slipway.Release, steps ...string) time.Duration {

@@ -48,11 +48,7 @@ func newSite(t *testing.T) *site {
 	s := &site{t: t, cluster: cluster, namespace: cluster.Namespace(t)}
 	s.machine = &machine{program: filepath.Join(root(t), "bin", "slipway"), target: "kubernetes://" + s.namespace + "/inference-service"}
 	s.registry = s.openRegistry(e2e.StartImageRegistry(t))
-	home := t.TempDir()
-	for _, v := range []string{"HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR"} {
-		s.env = append(s.env, v+"="+home)
-	}
-	s.env = append(s.env, "KUBECONFIG="+cluster.Kubeconfig)
+	s.env = append(homeIs(t.TempDir()), "KUBECONFIG="+cluster.Kubeconfig)
 	cluster.Apply(t, small.Replace(strings.ReplaceAll(string(k8s.Production), "production", s.namespace)))
 	s.kubectl("scale", inCluster, "--replicas=3") // the autoscaler takes its time
 	s.deploy(t, 1, 0)

@@ -19,50 +19,19 @@ import (
 
 const oneRow = `{"dataframe_split":{"columns":["sepal_length","sepal_width","petal_length","petal_width","habitat"],"data":[[5.1,3.5,1.4,0.2,"marsh"]]}}`
 
-// load is what wrk saw of a server.
-type load struct {
-	perSecond float64
-	p50, p99  time.Duration
-}
-
-// wrk asks for a prediction as often as it can: one thread, 16 connections.
-func wrk(t *testing.T, url string, d time.Duration) load {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "wrk", "-t1", "-c16", fmt.Sprintf("-d%ds", int(d.Seconds())), "-s", "testdata/post.lua", url+"/invocations")
-	cmd.Env = append(os.Environ(), "BODY="+oneRow)
-	out, err := cmd.CombinedOutput()
-	_, line, ok := strings.Cut(string(out), "RESULT ")
-	if err != nil || !ok {
-		t.Fatalf("wrk: %v\n%s", err, out)
-	}
-	var requests, failed, µs, p50, p99 float64
-	if _, err := fmt.Sscan(line, &requests, &failed, &µs, &p50, &p99); err != nil {
-		t.Fatalf("reading wrk's %q: %v", line, err)
-	}
-	if failed > 0 {
-		t.Fatalf("%s: %.0f of %.0f requests failed", url, failed, requests)
-	}
-	return load{requests / µs * 1e6, time.Duration(p50) * time.Microsecond, time.Duration(p99) * time.Microsecond}
-}
-
-// median is the load of median throughput over rounds.
-func median(loads []load) load {
-	slices.SortFunc(loads, func(a, b load) int { return int(a.perSecond - b.perSecond) })
-	return loads[len(loads)/2]
-}
-
 func TestServing(t *testing.T) {
 	model := filepath.Join(root(t), "examples/demo/models/iris-1")
 	ours := startModelServer(t, model)
 	bare := startBare(t)
 	python := e2e.Python(t, requirements(t, model)...)
-	mlflow := startMLflowServe(t, python, model)
+	mlflow, took := mlflowServe(t, python, model)
+	row(t, "mlflow models serve, start to ready", "", "%v", took.Round(time.Millisecond))
 	fastapi := startFastAPI(t, python, model)
 
 	var a, b, c, d []load
 	for range 3 {
-		a, b = append(a, wrk(t, ours.url, 10*time.Second)), append(b, wrk(t, bare.url, 10*time.Second))
-		c, d = append(c, wrk(t, mlflow.url, 5*time.Second)), append(d, wrk(t, fastapi.url, 5*time.Second))
+		a, b = append(a, wrk(t, ours.url, oneRow, 16, 10*time.Second)), append(b, wrk(t, bare.url, oneRow, 16, 10*time.Second))
+		c, d = append(c, wrk(t, mlflow.url, oneRow, 16, 5*time.Second)), append(d, wrk(t, fastapi.url, oneRow, 16, 5*time.Second))
 	}
 	o, h, m, f := median(a), median(b), median(c), median(d)
 	row(t, "requests/s, bare Go handler", "≥ 0.8 of it", "%.0f of %.0f = %.2f", o.perSecond, h.perSecond, o.perSecond/h.perSecond)
@@ -122,17 +91,6 @@ func startBare(t *testing.T) *process {
 		t.Fatal(err)
 	}
 	p.url = "http://" + strings.TrimSpace(line)
-	return p
-}
-
-func startMLflowServe(t *testing.T, python, model string) *process {
-	t.Helper()
-	port := strconv.Itoa(freePort(t))
-	p := start(t, []string{"PATH=" + filepath.Dir(python) + ":" + os.Getenv("PATH")}, filepath.Join(filepath.Dir(python), "mlflow"),
-		"models", "serve", "-m", model, "-h", "127.0.0.1", "-p", port, "-w", "1", "--env-manager", "local")
-	p.url = "http://127.0.0.1:" + port
-	took := p.await(t, "/ping", time.Now())
-	row(t, "mlflow models serve, start to ready", "", "%v", took.Round(time.Millisecond))
 	return p
 }
 

@@ -59,12 +59,21 @@ func (p *Predictor) lost(w *process, jobs []*job, err error) error {
 		case j.over():
 			j.finish(nil, late(p.engine.config.Timeout))
 		case j.kills > 1 || j.once:
-			j.finish(nil, &slipway.Error{Op: op, Code: slipway.Internal, Message: fmt.Sprintf("the request ended %d workers", j.kills), Err: reason})
+			j.finish(nil, j.deadly(reason))
 		default:
 			p.again <- j
 		}
 	}
 	return reason
+}
+
+// deadly is that workers died of the request.
+func (j *job) deadly(reason error) error {
+	e := &slipway.Error{Op: op, Code: slipway.Internal, Message: "the request ended a worker", Err: reason}
+	if j.kills > 1 {
+		e.Message = fmt.Sprintf("the request ended %d workers", j.kills)
+	}
+	return e
 }
 
 // share gives each request its answer.

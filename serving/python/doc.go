@@ -45,5 +45,6 @@
 //
 // In the worker's output, which is stdout and stderr together, the byte 0x1e,
 // a number and a newline say which request the lines after it belong to: the
-// n-th frame of requests, or 0 for none.
+// n-th frame of requests, or 0 for none, which a worker writes when no frame
+// comes soon.
 package python

@@ -41,7 +41,7 @@ func (f *failure) atPredict(c Config, id string) error {
 	switch {
 	case f.Memory && c.Memory > 0:
 		return slipway.Errorf(slipway.Internal, op, "a worker wanted more than %d MiB of memory: %s", c.Memory>>20, short(f.Message, 200)).
-			WithHint("give the workers more with --worker-memory, or start fewer with --workers")
+			WithHint("give the workers more with --worker-memory (SLIPWAY_WORKER_MEMORY), or start fewer with --workers")
 	case f.At == "answer":
 		return slipway.Errorf(slipway.Internal, op, "the model's answer cannot be written as JSON: %s", short(f.Message, 300))
 	}

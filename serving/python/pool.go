@@ -135,7 +135,8 @@ func (p *Predictor) Predict(ctx context.Context, b *serving.Batch) (*serving.Out
 }
 
 func (p *Predictor) newJob(ctx context.Context, r *request) *job {
-	return &job{request: r, id: serving.RequestID(ctx), deadline: time.Now().Add(p.engine.config.Timeout), ctx: ctx, done: make(chan result, 1)}
+	return &job{request: r, id: serving.RequestID(ctx), deadline: time.Now().Add(p.engine.config.Timeout), ctx: ctx,
+		once: serving.Once(ctx), done: make(chan result, 1)}
 }
 
 // await waits for the answer, but not longer than the request's time.
@@ -156,7 +157,8 @@ func (p *Predictor) await(ctx context.Context, j *job) (*serving.Output, error) 
 }
 
 func late(timeout time.Duration) error {
-	return &slipway.Error{Op: op, Code: slipway.Exhausted, Message: "no answer within " + timeout.String(), Err: context.DeadlineExceeded}
+	return &slipway.Error{Op: op, Code: slipway.Exhausted, Message: "no answer within " + timeout.String(), Err: context.DeadlineExceeded,
+		Hint: "give it longer with --timeout (SLIPWAY_TIMEOUT), if it needs that"}
 }
 
 // over reports whether nobody waits for the answer any more.

@@ -1,6 +1,7 @@
 package python
 
 import (
+	"bufio"
 	"context"
 	_ "embed"
 	"encoding/json"
@@ -22,17 +23,18 @@ var workerSource string
 
 // process is a worker: a running Python with its socket.
 type process struct {
-	conn   net.Conn
-	output *output
-	pid    int
-	exited chan struct{} // closed when the process was waited for
-	killed atomic.Bool   // by us
-	big    atomic.Bool   // killed for its memory
-	err    error         // how it ended; to be read after exited
-	why    error         // what Config.Explain says of it, likewise
-	token  string
-	limit  int64 // bytes of memory; 0: none
-	frames int   // of requests, sent
+	conn    net.Conn
+	answers *bufio.Reader // of conn: an answer is one read
+	output  *output
+	pid     int
+	exited  chan struct{} // closed when the process was waited for
+	killed  atomic.Bool   // by us
+	big     atomic.Bool   // killed for its memory
+	err     error         // how it ended; to be read after exited
+	why     error         // what Config.Explain says of it, likewise
+	token   string
+	limit   int64 // bytes of memory; 0: none
+	frames  int   // of requests, sent
 }
 
 // spawn starts a worker. It is not ready before it has answered the order to
@@ -49,14 +51,13 @@ func (e *Engine) spawn(o *output) (*process, error) {
 	if err != nil {
 		return nil, errors.Join(err, ours.Close())
 	}
-	defer write.Close()
-	p := &process{conn: ours, output: o, exited: make(chan struct{}), token: newToken(), limit: e.config.Memory}
+	p := &process{conn: ours, answers: bufio.NewReader(ours), output: o, exited: make(chan struct{}), token: newToken(), limit: e.config.Memory}
 	cmd, err := e.command(theirs, write, p.token)
 	if err != nil {
-		return nil, errors.Join(err, ours.Close(), read.Close())
+		return nil, errors.Join(err, ours.Close(), read.Close(), write.Close())
 	}
 	started := make(chan error)
-	go p.live(cmd, started, e.config.Explain)
+	go p.live(cmd, started, write, e.config.Explain)
 	if err := <-started; err != nil {
 		return nil, errors.Join(err, ours.Close(), read.Close())
 	}
@@ -84,10 +85,12 @@ func (e *Engine) command(socket, output *os.File, token string) (*exec.Cmd, erro
 	return e.config.Wrap(cmd)
 }
 
-// live starts the process and waits for it.
-func (p *process) live(cmd *exec.Cmd, started chan<- error, explain func(*exec.Cmd, error) error) {
+// live starts the process and waits for it. Until then our own end of its
+// output stays open: a command of Wrap may write there by way of this process.
+func (p *process) live(cmd *exec.Cmd, started chan<- error, output *os.File, explain func(*exec.Cmd, error) error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	defer output.Close()
 	if err := cmd.Start(); err != nil {
 		if explain != nil {
 			err = explain(cmd, err)
@@ -165,7 +168,7 @@ func (p *process) exchange(messages [][]byte, deadline time.Time) ([]message, er
 	if err := writeFrame(p.conn, messages); err != nil {
 		return nil, err
 	}
-	return readFrame(p.conn)
+	return readFrame(p.answers)
 }
 
 // died waits for the end of a worker that does not answer, and says how it
@@ -224,6 +227,9 @@ type death struct {
 
 func (d *death) Error() string {
 	text := "a worker " + d.reason
+	if code := slipway.CodeOf(d.why); code != "" && code != slipway.Invalid { // else it says the same
+		text += ": " + d.why.Error()
+	}
 	if d.output != "" {
 		text += "; its last output: " + d.output
 	}
@@ -253,7 +259,7 @@ func (f *failure) atLoad() error {
 	case f.Module != "":
 		return err.WithHint("add the package of the module %q to the model's requirements (pip_requirements or extra_pip_requirements of log_model), or its folder to code_paths, and log the model again", short(f.Module, 100))
 	case f.Memory:
-		return err.WithHint("give the workers more with --worker-memory, or start fewer with --workers")
+		return err.WithHint("give the workers more with --worker-memory (SLIPWAY_WORKER_MEMORY), or start fewer with --workers")
 	}
 	return err
 }

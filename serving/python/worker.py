@@ -5,6 +5,7 @@ import faulthandler
 import inspect
 import json
 import os
+import select
 import signal
 import site
 import socket
@@ -39,6 +40,10 @@ class Channel:
                 os._exit(0)  # the server is gone
             view = view[got:]
         return data
+
+    def waits(self):
+        """Whether a frame is there, or comes within the time that a busy server needs for it."""
+        return bool(select.select([self.socket], [], [], 0.002)[0])
 
     def receive(self):
         (size,) = struct.unpack("<I", self.read(4))
@@ -119,6 +124,7 @@ class Model:
         self.json = proto_json_utils
         self.model = mlflow.pyfunc.load_model(path, suppress_warnings=True)
         meta = self.model.metadata
+        self.columns = self.index = None  # of the last table
         self.hinted = bool(self.ask(meta, "_is_signature_from_type_hint"))
         self.params = self.ask(meta, "get_params_schema")
         function = getattr(self.model, "_predict_fn", None)
@@ -153,12 +159,21 @@ class Model:
         pieces = [pieces_of(head, body) for head, body in messages]
         if "tensors" in head:
             return tensors([head["tensors"] for head, _ in messages], pieces)
+        if not self.hinted and is_numeric(head["columns"]):
+            return self.table(head["columns"], messages)
         columns = {}
         for i, (label, kind) in enumerate(head["columns"]):
             columns[i if label is None else label] = column(kind, [p[i] for p in pieces])
         if self.hinted and len(columns) == 1 and head["columns"][0][0] is None:
             return next(iter(columns.values())).tolist()
         return pd.DataFrame(columns)
+
+    def table(self, columns, messages):
+        """The same DataFrame as from a dict of columns, in a tenth of the time."""
+        parts = [np.frombuffer(body, NUMBERS[columns[0][1]]).reshape(len(columns), head["rows"]) for head, body in messages]
+        if columns != self.columns:
+            self.columns, self.index = columns, pd.Index([label for label, _ in columns])
+        return pd.DataFrame(np.concatenate(parts, axis=1).T, columns=self.index.view(), copy=False)
 
     def unsigned(self, form, value):
         """What MLflow hands to a model without a signature."""
@@ -194,6 +209,13 @@ def pieces_of(head, body):
         pieces.append(body[at : at + size])
         at += size
     return pieces
+
+
+def is_numeric(columns):
+    """Whether all columns are of one type of numbers, and have names of their own."""
+    kinds, labels = {kind for _, kind in columns}, {label for label, _ in columns}
+    named = len(labels) == len(columns) and all(isinstance(label, str) for label in labels)
+    return named and len(kinds) == 1 and kinds <= NUMBERS.keys()
 
 
 def column(kind, pieces):
@@ -296,9 +318,9 @@ def main():
     while True:
         messages, number = channel.receive(), number + 1
         mark(number)
-        replies = answer(model, messages)
-        mark(0)
-        channel.send(replies)
+        channel.send(answer(model, messages))
+        if not channel.waits():
+            mark(0)  # each mark wakes the server: not between two requests
 
 
 main()
