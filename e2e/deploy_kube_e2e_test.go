@@ -330,7 +330,7 @@ func TestE2EClusterCreate(t *testing.T) {
 	}
 	c.env = c.env[:1] // KUBECONFIG: all else is in the file
 	t.Cleanup(func() {
-		c.cluster.TryKubectl(t, "", "delete", "namespace", empty, "--wait=false", "--ignore-not-found")
+		_, _, _ = c.cluster.TryKubectl(t, "", "delete", "namespace", empty, "--wait=false", "--ignore-not-found")
 	})
 	got := c.refused(1, []string{"flowers", empty, "--create"}, "deploy")
 	if strings.Contains(got.stderr, "Docker image built") {

@@ -128,7 +128,7 @@ func spy(t testing.TB, secret string) (seen func() []string) {
 	stop, done := make(chan struct{}), make(chan []string, 1)
 	go func() {
 		var found []string
-		tick := time.NewTicker(20 * time.Millisecond)
+		tick := time.NewTicker(50 * time.Millisecond)
 		defer tick.Stop()
 		for {
 			select {

@@ -49,7 +49,7 @@ func (w *world) noProcess(mark string) {
 
 // eventually waits for the condition.
 func eventually(limit time.Duration, is func() bool) bool {
-	for deadline := time.Now().Add(limit); !is(); <-time.After(10 * time.Millisecond) {
+	for deadline := time.Now().Add(limit); !is(); <-time.After(25 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			return false
 		}
@@ -123,7 +123,7 @@ func (w *world) keepAsking() *asking {
 	kept := &http.Client{Transport: &http.Transport{}, Timeout: 20 * time.Second}
 	a.done.Go(func() {
 		defer kept.CloseIdleConnections()
-		tick := time.NewTicker(10 * time.Millisecond)
+		tick := time.NewTicker(20 * time.Millisecond)
 		defer tick.Stop()
 		for n := 0; ; n++ {
 			select {

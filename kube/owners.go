@@ -1,7 +1,6 @@
 package kube
 
 import (
-	"bytes"
 	"encoding/json"
 	"slices"
 
@@ -35,7 +34,7 @@ func ownersOf(entries []metav1.ManagedFieldsEntry) owners {
 
 func setOf(e metav1.ManagedFieldsEntry) *fieldpath.Set {
 	set := fieldpath.NewSet()
-	if e.FieldsV1 == nil || set.FromJSON(bytes.NewReader(e.FieldsV1.Raw)) != nil {
+	if e.FieldsV1 == nil || set.FromJSON(e.FieldsV1.GetRawReader()) != nil {
 		return fieldpath.NewSet() // what cannot be read names no field
 	}
 	return set

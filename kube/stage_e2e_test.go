@@ -213,7 +213,7 @@ metadata: {name: %[1]s}
 spec: {policyName: %[1]s, validationActions: [Deny]}
 `, s.namespace))
 	s.t.Cleanup(func() {
-		s.cluster.TryKubectl(s.t, "", "delete", "validatingadmissionpolicy,validatingadmissionpolicybinding", s.namespace, "--wait=false")
+		_, _, _ = s.cluster.TryKubectl(s.t, "", "delete", "validatingadmissionpolicy,validatingadmissionpolicybinding", s.namespace, "--wait=false")
 	})
 	s.awaitRefusal("only on Tuesdays")
 }
@@ -239,7 +239,7 @@ webhooks:
 }
 
 func (s *scene) dropWebhook() {
-	s.cluster.TryKubectl(s.t, "", "delete", "validatingwebhookconfiguration", s.namespace, "--ignore-not-found")
+	_, _, _ = s.cluster.TryKubectl(s.t, "", "delete", "validatingwebhookconfiguration", s.namespace, "--ignore-not-found")
 }
 
 func (s *scene) webhookGoes() {

@@ -51,7 +51,7 @@ const busyLimit = 10 * time.Second
 // a copy of the descriptor, and the system refuses to run the file (ETXTBSY,
 // https://go.dev/issue/22315). That ends by itself.
 func (l launcher) startFree(command func() *exec.Cmd) (*exec.Cmd, error) {
-	for deadline := time.Now().Add(busyLimit); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(busyLimit); ; time.Sleep(5 * time.Millisecond) { //nolint:forbidigo // nothing tells when the file is free
 		cmd := command()
 		err := l.start(cmd)
 		if err == nil || !errors.Is(err, syscall.ETXTBSY) || time.Now().After(deadline) {

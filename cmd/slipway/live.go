@@ -249,7 +249,7 @@ func (l *live) write(stay []string) {
 	}
 	l.drawn = block
 	if b.Len() > 0 {
-		io.WriteString(l.out, b.String())
+		fmt.Fprint(l.out, b.String())
 	}
 }
 

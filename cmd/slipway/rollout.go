@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -47,7 +48,7 @@ func (cmd rolloutCommand) Run(ctx context.Context, p *program) error {
 		}
 	}
 	out, err := j.driver().Rollout(ctx, j.ask(j.made))
-	if waiting := mustBeProven(err, orElse(j.after, j.afterTarget)); waiting != err {
+	if waiting := mustBeProven(err, orElse(j.after, j.afterTarget)); !errors.Is(err, waiting) {
 		return waiting
 	}
 	return j.finish(ctx, h, out, err)

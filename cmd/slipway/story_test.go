@@ -79,11 +79,11 @@ func TestPlainStoryHasAPulse(t *testing.T) {
 		begun := time.Now()
 		s.tell(slipway.Event{At: begun, Kind: slipway.Started, Step: "push"})
 		s.tell(slipway.Event{At: begun, Kind: slipway.Progress, Step: "push", Done: 40_000, Total: 41_000, Unit: "bytes"})
-		time.Sleep(21 * time.Second)
+		time.Sleep(21 * time.Second) //nolint:forbidigo // the bubble's clock
 		o := slipway.Observation{At: time.Now(), Release: "R", Want: 1, Replicas: []slipway.Replica{{Name: "iris-3-a", Release: "R", State: slipway.Starting, Since: time.Now()}}}
 		s.tell(slipway.Event{At: time.Now(), Kind: slipway.Started, Step: "rollout", Message: "iris 3", Deadline: begun.Add(60 * time.Second)})
 		s.tell(slipway.Event{At: time.Now(), Kind: slipway.Observed, Step: "rollout", Release: "R", Observation: &o, Deadline: begun.Add(60 * time.Second)})
-		time.Sleep(10500 * time.Millisecond)
+		time.Sleep(10500 * time.Millisecond) //nolint:forbidigo // likewise
 		s.close()
 		var got []string
 		for line := range strings.Lines(out.String()) {

@@ -216,7 +216,7 @@ func predictOne(url string) (time.Duration, error) {
 	}
 	var answer struct{ Predictions []float64 }
 	if err := json.Unmarshal(text, &answer); err != nil || len(answer.Predictions) != 1 {
-		return 0, fmt.Errorf("reading %s: %v", text, err)
+		return 0, fmt.Errorf("reading %s: %w", text, err)
 	}
 	return time.Duration(answer.Predictions[0]), nil
 }
