@@ -15,8 +15,9 @@ import (
 // ImportPython gives the engine an image under the tag that stands in for
 // Docker Hub's python:X.Y-slim, which tests do not reach: a minimal Debian with
 // Debian's Python, pip and a working apt. How packages are reached it has from
-// this machine: pip's settings, apt's proxies and whom to trust.
-func (d *DockerEngine) ImportPython(t testing.TB, tag string) {
+// this machine: pip's settings, apt's proxies and whom to trust. env are more
+// variables of its own, KEY=VALUE.
+func (d *DockerEngine) ImportPython(t testing.TB, tag string, env ...string) {
 	t.Helper()
 	const bare = "slipway-test/python"
 	d.Run(t, "import", debianPython(t), bare)
@@ -27,7 +28,7 @@ func (d *DockerEngine) ImportPython(t testing.TB, tag string) {
 			t.Fatal(err)
 		}
 	}
-	write("Dockerfile", []byte("FROM "+bare+"\nCOPY etc /etc\n"+environmentLines()+"CMD [\"python3\"]\n"))
+	write("Dockerfile", []byte("FROM "+bare+"\nCOPY etc /etc\n"+environmentLines(env)+"CMD [\"python3\"]\n"))
 	write("etc/apt/apt.conf.d/90machine", aptAccess(t))
 	for _, name := range []string{"/etc/pip.conf", "/etc/ssl/certs/ca-certificates.crt"} {
 		if content, err := os.ReadFile(name); err == nil {
@@ -37,8 +38,9 @@ func (d *DockerEngine) ImportPython(t testing.TB, tag string) {
 	d.Run(t, "build", "--network", "host", "-t", tag, dir)
 }
 
-// environmentLines are the settings of pip and the proxies, for a Dockerfile.
-func environmentLines() string {
+// environmentLines are the settings of pip and the proxies, and more, for a
+// Dockerfile.
+func environmentLines(more []string) string {
 	lines := "ENV PIP_CERT=/etc/ssl/certs/ca-certificates.crt\n"
 	escape := strings.NewReplacer(`\`, `\\`, `"`, `\"`, `$`, `\$`, "\n", " ")
 	for _, name := range []string{"PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST", "PIP_DEFAULT_TIMEOUT",
@@ -46,6 +48,10 @@ func environmentLines() string {
 		if value := os.Getenv(name); value != "" {
 			lines += fmt.Sprintf("ENV %s=\"%s\"\n", name, escape.Replace(value))
 		}
+	}
+	for _, v := range more {
+		name, value, _ := strings.Cut(v, "=")
+		lines += fmt.Sprintf("ENV %s=\"%s\"\n", name, escape.Replace(value))
 	}
 	return lines
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -160,6 +161,24 @@ func TestRequestID(t *testing.T) {
 		if id == "" || id != got.Header().Get("X-Request-Id") || header.Get("X-Request-Id") == "mine" && id != "mine" {
 			t.Errorf("the predictor knows %q, the reply says %q", id, got.Header().Get("X-Request-Id"))
 		}
+	}
+}
+
+// TestOnce tells the predictor which questions are golden predictions: those it
+// must not ask again when they break something.
+func TestOnce(t *testing.T) {
+	t.Parallel()
+	var once []bool
+	engine := &scripted{answer: func(ctx context.Context, _ *serving.Batch) (*serving.Output, error) {
+		once = append(once, serving.Once(ctx))
+		return &serving.Output{JSON: []byte("[1.0]")}, nil
+	}}
+	dir := modelDir(t, `[{"type":"double","name":"x"}]`)
+	put(t, filepath.Join(dir, mlmodel.ReleaseDir, mlmodel.GoldenFile), `{"schemaVersion":1,"predictions":[{"request":{"inputs":[{"x":1}]},"answer":[1.0]}]}`)
+	s := loaded(t, serving.Config{Dir: dir, Engines: []serving.Engine{engine}})
+	ask(s, "POST", "/invocations", http.Header{}, `{"inputs":[{"x":1}]}`)
+	if want := []bool{true, false}; !slices.Equal(once, want) {
+		t.Errorf("got %v, want %v", once, want)
 	}
 }
 

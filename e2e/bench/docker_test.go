@@ -3,6 +3,7 @@
 package bench_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -20,6 +21,7 @@ type peer struct {
 	next                  time.Duration // build and push of a second version of the same environment
 	compressed, unpacked  int64         // the image, bytes
 	base, baseUnpacked    int64         // … of that the base image, a stand-in for Docker Hub's
+	cached                int64         // … of that what pip keeps of its downloads
 }
 
 // measurePeer does what MLflow's users do: generate-dockerfile, docker build
@@ -30,7 +32,7 @@ func measurePeer(t *testing.T, engine *e2e.DockerEngine, python string, models [
 	var dir string
 	p.generate = timed(func() { dir = generateDockerfile(t, python, models[0]) })
 	p.from = baseOf(t, dir)
-	engine.ImportPython(t, p.from) // Docker's users have pulled it before
+	engine.ImportPython(t, p.from, startIndex(t)...) // Docker's users have pulled it before
 	image := repository + ":1"
 	p.build = timed(func() { engine.Run(t, "build", "--network", "host", "--no-cache", "-t", image, dir) })
 	p.push = timed(func() { engine.Run(t, "push", image) })
@@ -44,6 +46,10 @@ func measurePeer(t *testing.T, engine *e2e.DockerEngine, python string, models [
 	own := inspect(t, engine, p.from, "{{len .RootFS.Layers}}")
 	p.compressed, p.base = sum(layers), sum(layers[:own])
 	p.unpacked, p.baseUnpacked = inspect(t, engine, image, "{{.Size}}"), inspect(t, engine, p.from, "{{.Size}}")
+	du := engine.Run(t, "run", "--rm", "--network", "host", "--entrypoint", "sh", image, "-c", "mkdir -p /root/.cache/pip && du -sb /root/.cache/pip")
+	if _, err := fmt.Sscan(du, &p.cached); err != nil {
+		t.Fatalf("reading %q: %v", du, err)
+	}
 	return p
 }
 
@@ -52,6 +58,7 @@ func (p peer) rows(t *testing.T, docker string) {
 	row(t, "MLflow + Docker "+docker+", nothing cached", "", "%.1f s + %.1f s push (generate %.1f s)", p.build.Seconds(), p.push.Seconds(), p.generate.Seconds())
 	row(t, "… next version, build and push", "", "%.1f s", p.next.Seconds())
 	row(t, "… image compressed, unpacked", "", "%.0f MB, %.0f MB", float64(p.compressed)/1e6, float64(p.unpacked)/1e6)
+	row(t, "… of that what pip caches, as MLflow has it", "", "%.0f MB", float64(p.cached)/1e6)
 	row(t, "… of that the base image", "", "%.0f MB, %.0f MB", float64(p.base)/1e6, float64(p.baseUnpacked)/1e6)
 }
 
