@@ -50,6 +50,7 @@ func TestE2EPythonReleasesUnderLoad(t *testing.T) {
 	w.deployPlanets(0, three)
 	for _, bad := range badWhereTheyServe {
 		got := w.deployPlanets(3, written(t, bad.code), bad.more...)
+		t.Logf("%s: rolled back after %s", bad.name, got.took.Round(time.Second/10))
 		if text := got.stdout + got.stderr; !strings.Contains(text, bad.said) || !strings.Contains(text, "rolled back") {
 			t.Errorf("%s: want %q\n%s", bad.name, bad.said, got)
 		}

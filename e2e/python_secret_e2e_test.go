@@ -32,7 +32,13 @@ func TestE2EThePasswordOfAPackageIndex(t *testing.T) {
 	require(t, "company-secrets==1.0")(dir)
 
 	seen := spy(t, password)
-	var said []ran
+	killed := w.start("deploy", dir, "--name", "x") // what it leaves is looked through, too, and is no obstacle
+	killed.says("downloading")
+	if err := killed.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	killed.ends(-1)
+	said := []ran{{stderr: killed.text()}}
 	for _, step := range [][]string{{"extract", dir, "--name", "x"}, {"validate"}, {"build"}, {"push"}, {"deploy", dir, "--name", "x"}} {
 		said = append(said, w.want(0, nil, step...))
 	}

@@ -44,7 +44,7 @@ func New(c Config) (*Client, error) {
 	}
 	if info, err := os.Stat(program); program == "" || err != nil || info.IsDir() {
 		return nil, slipway.Errorf(slipway.NotFound, op, "the program uv, which makes Python environments, is not here").
-			WithHint("install it: pip install 'uv>=%s' (or https://docs.astral.sh/uv), or name it with --uv", MinimumVersion)
+			WithHint("install it: pip install 'uv>=%s' (or https://docs.astral.sh/uv), and have it in PATH", MinimumVersion)
 	}
 	cache, err := filepath.Abs(c.CacheDir)
 	if err != nil {

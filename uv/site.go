@@ -84,8 +84,8 @@ func (c *Client) make(ctx context.Context, l Lock, fill func(dir string) error) 
 	if site, ok := c.Find(l); ok {
 		return site, nil
 	}
-	aside := filepath.Join(filepath.Dir(dir), ".new-"+filepath.Base(dir))
-	if err := errors.Join(os.RemoveAll(aside), os.MkdirAll(filepath.Join(aside, "site-packages"), 0o755)); err != nil {
+	aside, err := newAside(dir)
+	if err != nil {
 		return Site{}, fileError(op, err)
 	}
 	if err := fill(filepath.Join(aside, "site-packages")); err != nil {
@@ -96,6 +96,25 @@ func (c *Client) make(ctx context.Context, l Lock, fill func(dir string) error) 
 	}
 	c.prune(ctx)
 	return Site{Dir: filepath.Join(dir, "site-packages"), Lock: l}, nil
+}
+
+// newAside makes the folder in which a site is written, and takes away what
+// runs left that were killed. Their uv may be at work still, so no folder is
+// used twice; what it goes on writing is for the next run to take away.
+func newAside(dir string) (string, error) {
+	prefix := ".new-" + filepath.Base(dir)
+	old, err := filepath.Glob(filepath.Join(filepath.Dir(dir), prefix+"*"))
+	if err != nil {
+		return "", err
+	}
+	for _, o := range old {
+		_ = os.RemoveAll(o)
+	}
+	aside, err := os.MkdirTemp(filepath.Dir(dir), prefix+"-")
+	if err != nil {
+		return "", err
+	}
+	return aside, errors.Join(os.Chmod(aside, 0o755), os.Mkdir(filepath.Join(aside, "site-packages"), 0o755))
 }
 
 // unpack has uv download and unpack the wheels of a lock.

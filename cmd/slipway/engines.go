@@ -1,7 +1,9 @@
 package main
 
 import (
+	"archive/zip"
 	"context"
+	"path/filepath"
 	"strings"
 
 	"github.com/slipway-dev/slipway"
@@ -39,7 +41,7 @@ func (j *journey) chooseEngine(ctx context.Context) (err error) {
 	switch {
 	case j.model.Loader == "":
 		return noLoader(err)
-	case j.engine.Engine == engineNative && !convertible(j.model):
+	case err != nil && broken(j.model), j.engine.Engine == engineNative && !convertible(j.model):
 		return err
 	}
 	j.release.Engine, j.notNative = enginePython, err
@@ -59,6 +61,20 @@ func noLoader(err error) error {
 func convertible(m *mlmodel.Model) bool {
 	_, sklearn := m.Flavors["sklearn"]
 	return sklearn && !strings.HasSuffix(m.Weights(), ".skops")
+}
+
+// broken: parameters stored by skops that are no archive any more, which no
+// other engine reads either.
+func broken(m *mlmodel.Model) bool {
+	if !strings.HasSuffix(m.Weights(), ".skops") {
+		return false
+	}
+	archive, err := zip.OpenReader(filepath.Join(m.Dir, filepath.FromSlash(m.Weights())))
+	if err != nil {
+		return true
+	}
+	archive.Close()
+	return false
 }
 
 // needsPython reports whether the model cannot be served, or not be brought

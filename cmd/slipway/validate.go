@@ -135,6 +135,9 @@ func (j *journey) checkPackages(ctx context.Context) error {
 	if !j.needsPython() {
 		return nil
 	}
+	if j.notNative != nil && !convertible(j.model) {
+		j.story.note("validate", "it needs Python: %s", inLine(j.notNative))
+	}
 	for _, platform := range j.platforms() {
 		if _, err := j.locked(ctx, platform); err != nil {
 			return err
