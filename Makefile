@@ -78,7 +78,7 @@ cluster-down: ## end it
 
 .PHONY: bench
 bench: tools build ## ratios against what users would pick instead, measured in one run
-	@$(call borrow_cluster,;); go test -tags bench -count=1 -timeout 30m -v ./e2e/bench | grep -v "^=== \|^--- PASS\|^PASS"
+	@$(call borrow_cluster,;); go test -tags bench -count=1 -timeout 60m -v ./e2e/bench | grep -v "^=== \|^--- PASS\|^PASS"
 
 .PHONY: tools
 tools: # what the tests need beside Go and Python, from Debian

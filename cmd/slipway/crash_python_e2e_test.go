@@ -28,11 +28,13 @@ var pythonTale = tale{name: "deploy of a Python model", before: []string{"1"}, a
 var pythonPoints = []struct {
 	call string
 	when side
+	cold bool // on a machine whose packages are in the image registry alone
 }{
-	{"images.Push", before},
-	{"images.Keep", before},
-	{"images.Keep", after},
-	{"target.Act(apply)", after},
+	{"images.Push", before, false},
+	{"images.Keep", before, false},
+	{"images.Keep", after, false},
+	{"images.UnpackPackages", before, true},
+	{"target.Act(apply)", after, false},
 }
 
 // A run that releases a Python model is killed at side effects. What holds for
@@ -45,8 +47,9 @@ func TestE2EKilledWhileReleasingPython(t *testing.T) {
 	}
 	crashes.Unlock()
 	cache := t.TempDir()
-	whole := pythonTale.tell(t, cache, 0, before) // fills the cache, and says what there is
+	whole := pythonTale.tell(t, cache, 0, before, false) // fills the cache, and says what there is
 	numbers := effectNumbers(whole.calls)
+	numbers["images.UnpackPackages"] = numbers["images.Push"] // what a cold machine does just before
 	if !slices.Contains(whole.calls, "images.Keep") {
 		t.Fatalf("a Python release does not keep its packages: %v", whole.calls)
 	}
@@ -62,8 +65,8 @@ func TestE2EKilledWhileReleasingPython(t *testing.T) {
 			two <- struct{}{}
 			defer func() { <-two }()
 			t.Run(string(point.when)+" "+point.call, func(t *testing.T) {
-				if c := pythonTale.tell(t, cache, n, point.when); !c.killed {
-					t.Errorf("it was not killed: %v", c.calls)
+				if c := pythonTale.tell(t, cache, n, point.when, point.cold); !c.killed || !strings.HasSuffix(c.what, ", "+point.call) {
+					t.Errorf("it was not killed there: %s, %v", c.what, c.calls)
 				}
 			})
 		})
@@ -94,10 +97,13 @@ func effectNumbers(calls []string) map[string]int {
 
 // tell tells the tale with a Python model as version 2, and checks all that is
 // checked of native ones.
-func (a tale) tell(t *testing.T, cache string, n int, when side) *crash {
+func (a tale) tell(t *testing.T, cache string, n int, when side, cold bool) *crash {
 	t.Helper()
 	c := a.beginPython(t, cache, a.name+": killed "+string(when)+" side effect "+strconv.Itoa(n))
 	defer c.close()
+	if cold {
+		c.onlyInTheRegistry()
+	}
 	c.kill(n, when)
 	if c.killed {
 		c.next(n%2 == 1)
@@ -140,6 +146,16 @@ func (a tale) beginPython(t *testing.T, cache, what string) *crash {
 	c.prober.live()
 	c.promote("2")
 	return c
+}
+
+// onlyInTheRegistry has the image registry keep the packages, as another
+// machine's release left them, and this machine forget them.
+func (c *crash) onlyInTheRegistry() {
+	c.t.Helper()
+	other := "local://" + c.vars["ADDRESS2"]
+	c.run(well, []string{"deploy", "models:/iris/2", "--image", c.vars["IMAGES"] + "/iris", "--to", other, "--env", "SLIPWAY_WORKERS=1"})
+	c.run(well, []string{"stop", other})
+	c.vars["XDG_CACHE_HOME"] = c.t.TempDir()
 }
 
 // pythonIris is a model with iris 2's signature and answer, of which only Python

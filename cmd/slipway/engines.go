@@ -73,7 +73,7 @@ func broken(m *mlmodel.Model) bool {
 	if err != nil {
 		return true
 	}
-	archive.Close()
+	archive.Close() //nolint:errcheck // it was only read
 	return false
 }
 
