@@ -214,7 +214,15 @@ func (c *clustered) comesToAnswer(version, name string) {
 			alone = 0
 		}
 	}
-	c.answersLike(version, name)
+	c.real.answersLike(version, name)
+}
+
+// answersLike is for whoever asks right after a release has ended: that no pod
+// of another is in an EndpointSlice is what Slipway sees to, and a loaded node
+// follows it a moment later.
+func (c *clustered) answersLike(version, name string) {
+	c.t.Helper()
+	c.comesToAnswer(version, name)
 }
 
 // undoneByKubectl: version 1 serves; kubectl goes back to the release before
