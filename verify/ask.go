@@ -38,7 +38,7 @@ func (c *checker) get(ctx context.Context, url, path, kind, message string) *sli
 	}
 	if reply.status != http.StatusOK {
 		p := &slipway.Problem{Kind: kind, Message: message, Evidence: fmt.Sprintf("GET %s answered %d %s", path, reply.status, reply.quote())}
-		if reply.leaves() {
+		if reply.leaves() || reply.starts() {
 			heals(p)
 		}
 		return p
@@ -57,7 +57,11 @@ func (c *checker) predict(ctx context.Context, url string, i int) *slipway.Probl
 		return problem
 	}
 	if reply.status != http.StatusOK {
-		return c.differs(i, "prediction-refused", fmt.Sprintf("golden prediction %d was refused", i+1), fmt.Sprintf("%d %s", reply.status, reply.quote()))
+		p := c.differs(i, "prediction-refused", fmt.Sprintf("golden prediction %d was refused", i+1), fmt.Sprintf("%d %s", reply.status, reply.quote()))
+		if reply.starts() {
+			heals(p)
+		}
+		return p
 	}
 	if kind, _, err := mime.ParseMediaType(reply.contentType); err != nil || kind != "application/json" {
 		return c.differs(i, "not-json", fmt.Sprintf("golden prediction %d was answered with the content type %.100q", i+1, reply.contentType), reply.quote())
@@ -132,6 +136,12 @@ func (r *reply) quote() string { return quote(r.body) }
 // an autoscaler or somebody took it away. That says nothing of the model.
 func (r *reply) leaves() bool {
 	return r.status == http.StatusServiceUnavailable && strings.TrimSpace(string(r.body)) == "draining"
+}
+
+// starts reports whether the replica is started again: since it was looked at,
+// it ended. Why, and whether it may, the target knows.
+func (r *reply) starts() bool {
+	return r.status == http.StatusServiceUnavailable && bytes.Contains(bytes.ToLower(r.body), []byte("the model is being loaded"))
 }
 
 // ask sends one request, within Timeout.

@@ -40,7 +40,7 @@ func startIndex(t *testing.T) (env []string) {
 	server.Config.Handler = mux
 	server.Start()
 	t.Cleanup(server.Close)
-	return []string{"PIP_INDEX_URL=" + here + "/simple/"}
+	return []string{"PIP_INDEX_URL=" + here + "/simple/", "PIP_TRUSTED_HOST=" + server.Listener.Addr().String()} // trusted, or nothing is cached
 }
 
 func passOn(t *testing.T, to string, change func(*http.Response) error) *httputil.ReverseProxy {
