@@ -47,7 +47,7 @@ var faults = []fault{
 	{name: "the registry is slow", bend: fromRegistry("slow"), want: rollout.Live},
 
 	{name: "it crashes at once", bend: wrong("dies"), kind: "crashed", says: "out of flour"},
-	{name: "it crashes after it was ready", bend: wrong("dies-soon"), kind: "crashed", says: "oven is cold", gap: true},
+	{name: "it crashes after it was ready", bend: wrong("dies-asked"), kind: "crashed", says: "oven is cold", gap: true},
 	{name: "it needs more memory than its limit", prepare: memoryLimit("64Mi"), bend: wrong("gobbles"), kind: "oom-killed", says: "64Mi"},
 	{name: "the command is wrong", first: true, prepare: patchContainer(`"command":["/nothere"]`), kind: "cannot-start", says: "/nothere"},
 	{name: "golden predictions differ", bend: func(s *scene, r *slipway.Release) { *r = again(makeImages(s.t)[0], r.ID) }, kind: "golden-differs", says: "dahlia"},

@@ -33,7 +33,7 @@ import (
 //	miscalculates  its engine is wrong, and its own golden predictions find out
 //	dies           ends before it listens
 //	dies-later     ends at the third prediction it is asked for
-//	dies-soon      ends 3 s after it began to listen
+//	dies-asked     is ready, and ends at the second prediction it is asked for, saying why
 //	gobbles        takes memory until it is killed
 //	never-ready    listens and never becomes ready
 //	lies           is ready, and answers predictions wrongly
@@ -82,12 +82,6 @@ func serve(ctx context.Context, model, addr, addrFile string, drain time.Duratio
 	}
 	if err := announce(addrFile, outer.Addr().String()); err != nil {
 		return err
-	}
-	if fault == "dies-soon" {
-		time.AfterFunc(3*time.Second, func() {
-			os.Stderr.WriteString("panic: the oven is cold\n")
-			os.Exit(7)
-		})
 	}
 	front := &http.Server{Handler: bend(ctx, inner.Addr().String()), ReadHeaderTimeout: 10 * time.Second}
 	go front.Serve(outer)
@@ -176,6 +170,9 @@ func bend(ctx context.Context, inner string) http.Handler {
 			return
 		case predicts && fault == "dies-later" && asked.Add(1) == 3:
 			os.Exit(9)
+		case predicts && fault == "dies-asked" && asked.Add(1) == 2:
+			os.Stderr.WriteString("panic: the oven is cold\n")
+			os.Exit(7)
 		case predicts && fault == "mute":
 			io.Copy(io.Discard, r.Body)
 			<-r.Context().Done()
