@@ -7,8 +7,10 @@ import (
 	"encoding/json"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -40,6 +42,8 @@ type Journal struct {
 	deployment string
 	name       string        // of Lease and ConfigMap
 	lease      time.Duration // how long the lock outlives its holder
+
+	token atomic.Pointer[string] // of the lock taken last; nil: none was
 }
 
 // Journal returns the target's journal.
@@ -184,7 +188,7 @@ func (j *Journal) Store(ctx context.Context, fence uint64, r slipway.Record) (sl
 // written another.
 func (j *Journal) mayStore(s standing, fence uint64, r slipway.Record) error {
 	const op = "storing the target's record"
-	if fence == 0 || fence != s.fence {
+	if fence == 0 || fence != s.fence || j.isTakenFrom(s.lease) {
 		return slipway.Errorf(slipway.Conflict, op, "%s took the target meanwhile", holderOf(s.lease)).
 			WithHint("slipway status shows what it does")
 	}
@@ -196,6 +200,13 @@ func (j *Journal) mayStore(s standing, fence uint64, r slipway.Record) error {
 		return slipway.Errorf(slipway.Conflict, op, "the record was changed meanwhile").WithHint("read it again")
 	}
 	return nil
+}
+
+// isTakenFrom reports whether somebody else's name is in the Lease that this
+// journal locked. Whoever takes it by hand changes no number.
+func (j *Journal) isTakenFrom(lease *coordinationv1.Lease) bool {
+	token := j.token.Load()
+	return token != nil && isHeld(lease) && lease.Annotations[annotationToken] != *token
 }
 
 func (j *Journal) put(ctx context.Context, old *corev1.ConfigMap, fence uint64, data []byte) (*corev1.ConfigMap, error) {

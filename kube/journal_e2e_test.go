@@ -117,6 +117,30 @@ func TestE2EALockOutlivesWhatPeopleDoToTheLease(t *testing.T) {
 	}
 }
 
+// A name that somebody wrote into the Lease by hand is seen by the next write:
+// the sign of life that would notice it may be seconds away.
+func TestE2EALockTakenByHandStoresNothing(t *testing.T) {
+	t.Parallel()
+	cluster := e2e.Cluster(t)
+	namespace, name := cluster.Namespace(t), newName()
+	journal := newTarget(t, cluster, namespace, name, nil).Journal()
+	lock, err := journal.Lock(t.Context(), slipway.Claim{Holder: "first"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cluster.Kubectl(t, "-n", namespace, "patch", "lease", name+"-slipway", "--type=merge", "-p",
+		`{"metadata": {"annotations": {"slipway.dev/token": null}}, "spec": {"holderIdentity": "mallory"}}`)
+	if _, err := journal.Store(t.Context(), lock.Fence(), slipway.Record{}); slipway.CodeOf(err) != slipway.Conflict {
+		t.Errorf("storing under a lock that mallory has: %v", err)
+	}
+	if err := lock.Unlock(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if holder := holderOf(t, cluster, namespace, name); holder != "mallory" {
+		t.Errorf("%q holds the target, want mallory", holder)
+	}
+}
+
 // A run that cannot reach the cluster keeps its lock while nobody takes it, and
 // knows that it has lost it once somebody has.
 func TestE2EALockIsLostToTheNextHolderOnly(t *testing.T) {

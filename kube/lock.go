@@ -49,6 +49,7 @@ func (j *Journal) Lock(ctx context.Context, c slipway.Claim) (slipway.Lock, erro
 		}
 		return nil, err
 	}
+	j.token.Store(&mine.token)
 	l := &lock{journal: j, claim: mine, fence: fence, lost: make(chan struct{}), end: make(chan struct{})}
 	go l.keep(context.WithoutCancel(ctx))
 	return l, nil

@@ -37,7 +37,7 @@ type Predictor interface {
 // Asker is a Predictor that takes what a client sent as it is, where the model
 // declares no inputs: in Batch.Body instead of columns and tensors.
 type Asker interface {
-	TakesBodies() bool
+	TakesBodies()
 }
 
 // State is how the processes behind a Predictor are. A Predictor without any

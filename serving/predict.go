@@ -24,9 +24,7 @@ type answerer struct {
 
 func newAnswerer(m *mlmodel.Model, p Predictor, schema Schema) *answerer {
 	c := newCodec(m.Signature, schema)
-	if asker, ok := p.(Asker); ok {
-		c.bodies = asker.TakesBodies()
-	}
+	_, c.bodies = p.(Asker)
 	return &answerer{codec: c, predictor: p}
 }
 

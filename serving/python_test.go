@@ -31,7 +31,7 @@ func (s *scripted) Load(context.Context, *mlmodel.Model) (serving.Predictor, err
 func (s *scripted) Predict(ctx context.Context, b *serving.Batch) (*serving.Output, error) {
 	return s.answer(ctx, b)
 }
-func (s *scripted) TakesBodies() bool    { return true }
+func (s *scripted) TakesBodies()         {}
 func (s *scripted) State() serving.State { return s.state }
 func (s *scripted) Close() error {
 	close(s.closed)

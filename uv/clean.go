@@ -21,10 +21,11 @@ var leftovers = []string{"INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.
 
 // clean takes out of a site what depends on the machine that made it: console
 // scripts, which name its interpreter; bytecode that came in wheels; notes of
-// the installer. RECORD files tell of what is left, sorted. All can read it.
+// the installer. It is made slim. RECORD files tell of what is left, sorted. All
+// can read it.
 func clean(dir string) error {
 	const op = "cleaning the model's Python packages"
-	if err := removeLeftovers(dir); err != nil {
+	if err := errors.Join(removeLeftovers(dir), slim(dir)); err != nil {
 		return fileError(op, err)
 	}
 	records, err := filepath.Glob(filepath.Join(dir, "*.dist-info", "RECORD"))

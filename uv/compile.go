@@ -6,7 +6,9 @@ import (
 	_ "embed"
 	"fmt"
 	"io/fs"
+	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -21,9 +23,19 @@ import (
 //go:embed compile.py
 var compileScript string
 
+// seldom are folders of a site that go without bytecode: tests, and what comes
+// with mlflow for other work than serving, a ninth of the bytecode. A model that
+// imports them starts some seconds later.
+func seldom(name string) bool {
+	switch name {
+	case "databricks/sdk", "mlflow/server", "numpy/distutils":
+		return true
+	}
+	return isTests(name)
+}
+
 // compile writes the bytecode of a site's modules, which is never checked
-// against its source: times in an image mean nothing. Test suites, half of the
-// scientific packages, go without: nothing imports them where a model serves.
+// against its source: times in an image mean nothing.
 func (c *Client) compile(ctx context.Context, dir string, python Interpreter, progress Progress) error {
 	const op = "compiling the model's Python packages"
 	files, err := sources(dir)
@@ -68,23 +80,21 @@ type source struct {
 // sources lists a site's Python files, relative, the largest first.
 func sources(dir string) ([]source, error) {
 	var list []source
-	err := filepath.WalkDir(dir, func(file string, entry fs.DirEntry, err error) error {
-		if err != nil {
+	err := fs.WalkDir(os.DirFS(dir), ".", func(name string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
 			return err
-		}
-		if entry.IsDir() && entry.Name() == "tests" {
+		case entry.IsDir() && seldom(name):
 			return fs.SkipDir
-		}
-		if !entry.Type().IsRegular() || filepath.Ext(file) != ".py" {
+		case !entry.Type().IsRegular(), path.Ext(name) != ".py":
 			return nil
 		}
 		info, err := entry.Info()
 		if err != nil {
 			return err
 		}
-		name, err := filepath.Rel(dir, file)
-		list = append(list, source{filepath.ToSlash(name), info.Size()})
-		return err
+		list = append(list, source{name, info.Size()})
+		return nil
 	})
 	slices.SortFunc(list, func(a, b source) int {
 		if a.size != b.size {

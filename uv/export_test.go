@@ -33,3 +33,6 @@ var ReadRecord = readRecord
 
 // SourceOf returns the source of a bytecode file.
 var SourceOf = sourceOf
+
+// Slim takes out of a site what is not needed.
+var Slim = slim

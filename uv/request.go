@@ -26,8 +26,9 @@ type Request struct {
 // image with a supported Python has at least.
 var platforms = map[string]string{"linux/amd64": "x86_64-manylinux_2_28", "linux/arm64": "aarch64-manylinux_2_28"}
 
-// keyFormat changes when the same request would be resolved differently.
-const keyFormat = "slipway lock request 1"
+// keyFormat changes when the same request would be resolved differently, or give
+// other files.
+const keyFormat = "slipway lock request 2"
 
 // Key names what is asked for: hex, the same for the same requirements,
 // constraints and settings in any order. It holds no address of an index.

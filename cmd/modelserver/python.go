@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -61,10 +62,22 @@ func (o *pythonOptions) engine(model string, log *slog.Logger) *python.Engine {
 	if o.interpreter == "" && len(site) == 0 && m.Engine != "python" {
 		return nil
 	}
+	defer leaveCPUs(os.Getenv)
 	return python.New(python.Config{
 		Interpreter: o.interpreter, Site: site, Env: workerEnvironment(os.Environ()), Workers: o.workers, BatchWait: o.batchWait,
 		Timeout: o.timeout, Memory: int64(o.memory), Debug: o.debug, Log: log, Batch: m.Python != nil && m.Python.Batch,
 	})
+}
+
+// leaveCPUs keeps this process to a quarter of the CPUs, once the workers are
+// counted by all of them: they need them, and a Go program that hands every
+// request on to another process wakes threads on all it has to find nothing to
+// do. That takes a third of the time of a small request. GOMAXPROCS says
+// otherwise.
+func leaveCPUs(getenv func(string) string) {
+	if getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(max(1, runtime.GOMAXPROCS(0)/4))
+	}
 }
 
 // ownPackages is the site-packages folder beside this program, as in an image.

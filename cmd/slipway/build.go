@@ -98,7 +98,7 @@ func (j *journey) platforms() []string {
 // chooseParts settles the platforms and the base, once: push makes the same
 // image of them again, so a tag is resolved to its digest.
 func (j *journey) chooseParts(ctx context.Context) error {
-	j.work.Platforms, j.work.Server, j.work.Base, j.work.Compression = j.platforms(), j.making.Server, "", j.making.Compression
+	j.work.Platforms, j.work.Server, j.work.Base, j.work.Compression = j.platforms(), j.making.Server, "", string(j.compression())
 	j.release.Golden, j.release.GoldenBy = j.golden.Source, j.golden.By
 	base := j.making.Base
 	if base == "" && j.needsPython() {
@@ -164,7 +164,7 @@ func (j *journey) manifest() mlmodel.Manifest {
 		m.Python = &mlmodel.PythonRuntime{Version: j.work.Python.Python, Batch: j.work.Batch}
 	}
 	if j.work.Converted != "" {
-		m.Converted = "skops"
+		m.Converted = mlmodel.ConvertedSkops
 	}
 	return m
 }

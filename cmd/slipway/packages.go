@@ -48,7 +48,9 @@ func (j *journey) askForPackages() error {
 	}
 	choice := uv.Choice{Full: j.making.MLflowPackage == "full", CPU: j.making.CPU, MLflow: j.model.MLflowVersion}
 	request, err := client.Request(needs, uv.Choose(needs.Requirements, choice), machine())
-	j.work.Python = &request
+	if err == nil {
+		j.work.Python = &request
+	}
 	return err
 }
 
@@ -97,7 +99,7 @@ func (j *journey) findKept(ctx context.Context, client *uv.Client, p *packages) 
 	if j.image == "" {
 		return nil
 	}
-	shelf := keptShelf{filepath.Join(j.cacheDir, "kept", j.keptKey(p)+".json")}
+	shelf := j.shelf(p)
 	for _, repository := range shelf.near(j.image) {
 		found, err := j.findKeptIn(ctx, repository, p)
 		if err != nil {
@@ -131,7 +133,18 @@ func (j *journey) findKeptIn(ctx context.Context, repository string, p *packages
 
 // keptKey names the layers: the same packages, compressed alike.
 func (j *journey) keptKey(p *packages) string {
-	return p.request.Key() + "-" + orElse(j.work.Compression, string(pack.Zstd))
+	return p.request.Key() + "-" + string(j.compression())
+}
+
+// compression is how the layers are compressed: as the user says, and push as
+// build did.
+func (j *journey) compression() pack.Compression {
+	return pack.Compression(orElse(j.making.Compression, orElse(j.work.Compression, string(pack.Zstd))))
+}
+
+// shelf names the repositories that have the layers.
+func (j *journey) shelf(p *packages) keptShelf {
+	return keptShelf{filepath.Join(j.cacheDir, "kept", j.keptKey(p)+".json")}
 }
 
 // site returns the packages on this disk: from an earlier run, from the image
@@ -169,7 +182,7 @@ func (j *journey) packageLayers(ctx context.Context, platform string) (*packages
 	for _, g := range groups {
 		packed = append(packed, pack.PackageGroup{Name: g.Name, Packages: g.Packages, Files: g.Files})
 	}
-	p.layers, err = pack.PackageLayers(ctx, j.cacheDir, site.Dir, packed, pack.Compression(orElse(j.work.Compression, string(pack.Zstd))))
+	p.layers, err = pack.PackageLayers(ctx, j.cacheDir, site.Dir, packed, j.compression())
 	return p, err
 }
 
@@ -203,7 +216,7 @@ func (j *journey) keepPackages(ctx context.Context) {
 			continue
 		}
 		p.kept = true
-		keptShelf{filepath.Join(j.cacheDir, "kept", j.keptKey(p)+".json")}.note(j.image)
+		j.shelf(p).note(j.image)
 	}
 }
 

@@ -150,7 +150,7 @@ func (s statusResult) print(w io.Writer, now time.Time) {
 		rows = [][]string{
 			{"serves", s.serves(*r, now)},
 			{"image", r.Image.Ref()},
-			{"proved", provenText(*r) + verdictText(r.Verdict)},
+			{"answers", provenText(*r) + verdictText(r.Verdict)},
 			{"release", string(r.ID) + " by " + r.Actor + ", " + r.Reason},
 		}
 	}

@@ -31,7 +31,7 @@ func TestStatusOfACluster(t *testing.T) {
 	want := `production  kubernetes://production/iris
   serves    iris 2, since today 09:14:00 (30 seconds)
   image     registry/iris@sha256:` + strings.Repeat("ab", 32) + `
-  proved    self-checked
+  answers   self-checked
   release   R by github run 812, @champion points at it
   replicas  1 of 3 ready
   problem   no node has room for iris-b: 1 Insufficient cpu

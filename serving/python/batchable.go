@@ -88,7 +88,7 @@ type reader struct {
 
 var errRead = errors.New("read")
 
-func (r *reader) TakesBodies() bool { return true }
+func (r *reader) TakesBodies() {}
 
 func (r *reader) Predict(_ context.Context, b *serving.Batch) (*serving.Output, error) {
 	r.request = r.encoder.encode(b)

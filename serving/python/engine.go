@@ -37,14 +37,17 @@ type Config struct {
 // Engine serves whatever mlflow.pyfunc.load_model loads; see the package.
 type Engine struct {
 	config      Config
+	cpus        int    // that the workers share
 	interpreter string // of the workers; set by Load
 }
 
 var _ serving.Engine = (*Engine)(nil)
 
-// New returns the engine.
+// New returns the engine. The workers share the CPUs that the process may use
+// when New is called.
 func New(c Config) *Engine {
-	setDefault(&c.Workers, max(1, min(4, runtime.GOMAXPROCS(0))))
+	cpus := runtime.GOMAXPROCS(0)
+	setDefault(&c.Workers, max(1, min(4, cpus)))
 	setDefault(&c.Queue, 256)
 	setDefault(&c.Timeout, time.Minute)
 	setDefault(&c.LoadTimeout, 10*time.Minute)
@@ -54,7 +57,7 @@ func New(c Config) *Engine {
 	if c.Lookup == nil {
 		c.Lookup = exec.LookPath
 	}
-	return &Engine{config: c}
+	return &Engine{config: c, cpus: cpus}
 }
 
 func setDefault[T comparable](v *T, value T) {
@@ -92,7 +95,7 @@ func (e *Engine) Load(ctx context.Context, m *mlmodel.Model) (serving.Predictor,
 	if err != nil {
 		return nil, err
 	}
-	return start(ctx, &Engine{config: e.config, interpreter: interpreter}, m)
+	return start(ctx, &Engine{config: e.config, cpus: e.cpus, interpreter: interpreter}, m)
 }
 
 // threadVariables bound the threads of numeric libraries.
@@ -102,7 +105,7 @@ var threadVariables = []string{"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_N
 // Workers share the CPUs, and MLflow neither calls home nor traces.
 func (e *Engine) environment() []string {
 	env := slices.Clone(e.config.Env)
-	threads := strconv.Itoa(max(1, runtime.GOMAXPROCS(0)/e.config.Workers))
+	threads := strconv.Itoa(max(1, e.cpus/e.config.Workers))
 	for _, name := range threadVariables {
 		env = withDefault(env, name, threads)
 	}

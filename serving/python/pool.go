@@ -111,9 +111,9 @@ func ended() error {
 	return slipway.Errorf(slipway.Unavailable, op, "the model server ends")
 }
 
-// TakesBodies reports that a model without declared inputs gets what the
+// TakesBodies implements serving.Asker: a model without declared inputs gets what the
 // client sent, as from MLflow.
-func (p *Predictor) TakesBodies() bool { return true }
+func (p *Predictor) TakesBodies() {}
 
 // State returns how the workers are.
 func (p *Predictor) State() serving.State {
