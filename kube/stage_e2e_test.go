@@ -140,7 +140,7 @@ func fromRegistry(how string) func(*scene, *slipway.Release) {
 			switch {
 			case !strings.Contains(req.URL.Path, "/manifests/"):
 			case how == "slow":
-				time.Sleep(2 * time.Second)
+				time.Sleep(2 * time.Second) //nolint:forbidigo // it is slow
 			case err == nil && (len(how) == 3 || !s.mended.Load()):
 				http.Error(w, `{"errors":[{"code":"NO","message":"not today \u001b[31m"}]}`, code)
 				return
@@ -254,7 +254,7 @@ func (s *scene) awaitRefusal(why string) {
 		if _, stderr, err := s.cluster.TryKubectl(s.t, "", "-n", s.namespace, "run", "probe", "--image=none", "--dry-run=server"); err != nil && strings.Contains(stderr, why) {
 			return
 		}
-		time.Sleep(200 * time.Millisecond)
+		time.Sleep(200 * time.Millisecond) //nolint:forbidigo // nothing tells when the API server has noticed
 	}
 	s.t.Fatalf("pods are still allowed")
 }
@@ -268,7 +268,7 @@ func (s *scene) await(kind string) {
 		if seen {
 			return
 		}
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(100 * time.Millisecond) //nolint:forbidigo // the look at what was seen so far
 	}
 	s.t.Errorf("no problem %s within a minute", kind)
 }

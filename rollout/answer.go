@@ -94,7 +94,7 @@ func (d *Driver) quarantined(ctx context.Context, rec slipway.Record, q slipway.
 		return o
 	}
 	if r.Phase == slipway.Broken && !d.isMended(ctx, rec.Live) {
-		return outcomeOf(*r, rec.Live)
+		return OutcomeOf(*r, rec.Live)
 	}
 	o.Release = *r
 	return o

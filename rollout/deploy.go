@@ -224,7 +224,7 @@ func (r *run) rollOut(ctx context.Context, ask Ask, release slipway.Release, rep
 	if err != nil {
 		return r.unfinished(ctx, ended, err)
 	}
-	return outcomeOf(ended, r.rec.Live), nil
+	return OutcomeOf(ended, r.rec.Live), nil
 }
 
 func drifted(release slipway.Release, o slipway.Observation) string {

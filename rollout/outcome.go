@@ -49,8 +49,8 @@ var kinds = map[slipway.Phase]Kind{
 	slipway.Broken:     NeedsPerson,
 }
 
-// outcomeOf returns the outcome of a release that has ended or was handed on.
-func outcomeOf(r slipway.Release, serving *slipway.Release) Outcome {
+// OutcomeOf returns the outcome of a release that has ended or was handed on.
+func OutcomeOf(r slipway.Release, serving *slipway.Release) Outcome {
 	kind, ok := kinds[r.Phase]
 	if !ok {
 		kind = Unfinished

@@ -32,7 +32,7 @@ func (d *Driver) recover(ctx context.Context) (Outcome, error) {
 	if undone, err := r.adopt(ctx); err != nil {
 		return r.unfinished(ctx, *undone, err)
 	} else if undone != nil {
-		return outcomeOf(*undone, r.rec.Live), nil
+		return OutcomeOf(*undone, r.rec.Live), nil
 	}
 	if r.rec.Current == nil {
 		return Outcome{Kind: Nothing, Serving: r.rec.Live, Message: "nothing to recover: another run ended what was on its way"}, nil
@@ -41,7 +41,7 @@ func (d *Driver) recover(ctx context.Context) (Outcome, error) {
 	if err != nil {
 		return r.unfinished(ctx, *ended, err)
 	}
-	o := outcomeOf(*ended, r.rec.Live)
+	o := OutcomeOf(*ended, r.rec.Live)
 	o.Recovered = ended
 	return o, nil
 }

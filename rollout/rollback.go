@@ -49,7 +49,7 @@ func (d *Driver) rollback(ctx context.Context, to Return) (Outcome, error) {
 		return r.leftBehind(ctx, *recovered, err)
 	}
 	if recovered != nil && settles(*recovered, to, r.rec.Live) {
-		o := outcomeOf(*recovered, r.rec.Live)
+		o := OutcomeOf(*recovered, r.rec.Live)
 		o.Recovered = recovered
 		return o, nil
 	}
@@ -59,7 +59,7 @@ func (d *Driver) rollback(ctx context.Context, to Return) (Outcome, error) {
 	}
 	live := r.rec.Live
 	if undone != nil && (to.Version == "" || live.Model.Version == to.Version) {
-		o := outcomeOf(*undone, live)
+		o := OutcomeOf(*undone, live)
 		o.Message = undoneReason + " already: " + o.Message
 		return o, nil
 	}

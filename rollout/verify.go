@@ -36,7 +36,7 @@ func (d *Driver) verify(ctx context.Context, release slipway.Release) (Outcome, 
 	if err != nil {
 		return r.unfinished(ctx, *ended, err)
 	}
-	return outcomeOf(*ended, r.rec.Live), nil
+	return OutcomeOf(*ended, r.rec.Live), nil
 }
 
 // fate returns what became of a release that another run took up.
@@ -58,7 +58,7 @@ func (d *Driver) fate(ctx context.Context, release slipway.Release) (Outcome, er
 // endedElsewhere is the outcome of a release that another run brought to its
 // end.
 func endedElsewhere(ended slipway.Release, rec slipway.Record) Outcome {
-	o := outcomeOf(ended, rec.Live)
+	o := OutcomeOf(ended, rec.Live)
 	if o.Kind == Live && (rec.Live == nil || rec.Live.ID != ended.ID) {
 		o.Kind, o.Message = Superseded, fmt.Sprintf("%s was verified by another run, and another release serves since", ended.Model)
 	}

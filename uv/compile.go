@@ -28,7 +28,7 @@ var compileScript string
 // imports them starts some seconds later.
 func seldom(name string) bool {
 	switch name {
-	case "databricks/sdk", "mlflow/server", "numpy/distutils":
+	case "databricks/sdk", "mlflow/server", "mlflow/gateway", "numpy/distutils", "opentelemetry/semconv/_incubating", "pydantic/v1":
 		return true
 	}
 	return isTests(name)

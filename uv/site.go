@@ -26,7 +26,7 @@ func (p Progress) tell(step string) {
 }
 
 // siteFormat changes when the same lock would give other files.
-const siteFormat = "2"
+const siteFormat = "3"
 
 func (c *Client) siteDir(l Lock) string {
 	return filepath.Join(c.cache, "sites", strings.TrimPrefix(string(l.Digest()), "sha256:")+"-"+siteFormat)

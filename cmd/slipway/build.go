@@ -31,12 +31,12 @@ type buildFlags struct {
 type buildCommand struct {
 	sourceFlags
 	buildFlags
-	releaseFlag
+	handedFlags
 }
 
 // Run makes the golden predictions and the image.
 func (cmd buildCommand) Run(ctx context.Context, p *program) error {
-	h := handover{cmd.Release}
+	h := cmd.handover()
 	j, err := p.resumeJourney(h, cmd.MLflow)
 	if err != nil {
 		return err
@@ -82,6 +82,9 @@ func (j *journey) build(ctx context.Context) error {
 		}
 		if j.onBuilt != nil {
 			j.onBuilt()
+		}
+		if len(j.golden.Predictions) > 0 {
+			j.pages = append(j.pages, goldenSummary(j.release, j.golden))
 		}
 		return j.builtOutcome(), nil
 	})

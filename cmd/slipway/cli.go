@@ -17,6 +17,8 @@ type cli struct {
 	Deploy deployCommand `cmd:"" group:"whole" help:"Bring a model version to its target: everything, from the reference to verified or rolled back."`
 	Plan   planCommand   `cmd:"" group:"whole" help:"Say what a deploy would change and cost. Changes nothing."`
 
+	Pending pendingCommand `cmd:"" group:"whole" help:"List what is promoted and not live yet. Changes nothing."`
+
 	Extract  extractCommand  `cmd:"" group:"steps" help:"Resolve the model reference and write release.json."`
 	Validate validateCommand `cmd:"" group:"steps" help:"Download the model and check that it can be served."`
 	Build    buildCommand    `cmd:"" group:"steps" help:"Make the golden predictions and the image."`
@@ -24,6 +26,7 @@ type cli struct {
 	Rollout  rolloutCommand  `cmd:"" group:"steps" help:"Replace what serves on the target; ends unverified."`
 	Verify   verifyCommand   `cmd:"" group:"steps" help:"Ask every new replica for its golden predictions; roll back on any difference."`
 	Rollback rollbackCommand `cmd:"" group:"steps" help:"Go back to the last verified release of the target, or to a version."`
+	Notify   notifyCommand   `cmd:"" group:"steps" help:"Tell how the release ended, or how far it came."`
 
 	Status  statusCommand  `cmd:"" group:"look" help:"Say what serves now, since when, and how it was proved."`
 	History historyCommand `cmd:"" group:"look" help:"List the releases of a target, or what served at a time."`

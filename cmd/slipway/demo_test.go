@@ -20,7 +20,7 @@ func TestDemoMovesToAnotherPort(t *testing.T) {
 	var thief net.Listener // in the way
 	var out, story strings.Builder
 	p := &program{stdout: &out, stderr: &story, getenv: w.getenv, json: true}
-	p.story = newStory(&story, w.getenv)
+	p.story = newStory(&story, w.getenv, nil)
 	st, err := openStage(t.Context(), p, demoCommand{Server: w.vars["SLIPWAY_SERVER"]})
 	if err != nil {
 		t.Fatal(err)

@@ -16,6 +16,14 @@ type releaseFlag struct {
 	Release string `default:"release.json" placeholder:"FILE" help:"The file that the steps hand on; build and push need FILE.d beside it too, rollout and verify FILE alone."`
 }
 
+// handedFlags name what an earlier step left.
+type handedFlags struct {
+	releaseFlag
+	Handover string `placeholder:"TEXT" help:"release.json as a job on another machine handed it on, in the output handover of its step; written where the file is not there or is of another release."`
+}
+
+func (f handedFlags) handover() handover { return handover{path: f.Release, handed: f.Handover} }
+
 type extractCommand struct {
 	modelFlags
 	placeFlags
@@ -35,7 +43,7 @@ func (cmd extractCommand) Run(ctx context.Context, p *program, c *cli) error {
 	if err := j.resolve(ctx); err != nil {
 		return mustBeProven(err, j.after)
 	}
-	h := handover{cmd.Release}
+	h := handover{path: cmd.Release}
 	if err := h.clear(); err != nil {
 		return err
 	}
@@ -62,6 +70,9 @@ func (cmd extractCommand) only(p *program, c *cli) (settings, error) {
 // handOn writes what the next step needs and prints the release.
 func (j *journey) handOn(h handover) error {
 	if err := h.write(j.release); err != nil {
+		return err
+	}
+	if err := j.outputs(j.release, ""); err != nil {
 		return err
 	}
 	return j.result(j.release, func(w io.Writer) { fmt.Fprintln(w, resultText(j.release)) })

@@ -23,7 +23,8 @@ const releaseLimit = 1 << 20
 // predictions). rollout and verify need release.json alone: that is what must
 // travel to another machine.
 type handover struct {
-	path string
+	path   string
+	handed string // by a job on another machine; "": nothing
 }
 
 // work is what build and push need beside the release.

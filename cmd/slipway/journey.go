@@ -13,6 +13,7 @@ import (
 	"github.com/slipway-dev/slipway"
 	"github.com/slipway-dev/slipway/local/proxy"
 	"github.com/slipway-dev/slipway/mlmodel"
+	"github.com/slipway-dev/slipway/rollout"
 	"github.com/slipway-dev/slipway/serving"
 )
 
@@ -34,18 +35,19 @@ type journey struct {
 	work    work
 	golden  mlmodel.Golden
 
-	model       *mlmodel.Model       // open after validate
-	engine      engineFlags          // what may serve it
-	predictor   serving.Predictor    // of the native engine; nil: it cannot serve the model as it is stored
-	notNative   error                // why
-	library     *library             // that made the model, while the image is built; nil: it is not at work
-	packages    map[string]*packages // by platform
-	scratchDir  string               // of files that only this run needs
-	scratchLock *os.File             // says that this run does; nil: it is kept for the next step
-	built       []v1.Image           // one a platform
-	verdict     slipway.Verdict      // the last one
-	before      *proxy.Stats         // of the target, as the rollout began; nil: not known
-	onBuilt     func()               // called when the golden predictions are known; may be nil
+	model        *mlmodel.Model       // open after validate
+	engine       engineFlags          // what may serve it
+	predictor    serving.Predictor    // of the native engine; nil: it cannot serve the model as it is stored
+	notNative    error                // why
+	library      *library             // that made the model, while the image is built; nil: it is not at work
+	packages     map[string]*packages // by platform
+	saidUnlocked bool                 // that docker installs them without a lock
+	scratchDir   string               // of files that only this run needs
+	scratchLock  *os.File             // says that this run does; nil: it is kept for the next step
+	built        []v1.Image           // one a platform
+	verdict      slipway.Verdict      // the last one
+	before       *proxy.Stats         // of the target, as the rollout began; nil: not known
+	onBuilt      func()               // called when the golden predictions are known; may be nil
 }
 
 // begin returns a journey at its start: a new release of nothing yet.
@@ -156,6 +158,9 @@ func (j *journey) stopped(name string, err error) error {
 	j.release.Phase, j.release.Ended = slipway.Refused, time.Now().UTC()
 	j.release.Failure = &slipway.Failure{Step: name, Code: slipway.CodeOf(err), Problem: problem}
 	j.tell(slipway.Event{Kind: slipway.Stopped, Step: name, Message: head, Problem: &slipway.Problem{Kind: problem.Kind, Message: head}})
+	if told := j.outputs(j.release, string(rollout.Failed)); told != nil {
+		j.story.warn(name, "%v", told)
+	}
 	return err
 }
 

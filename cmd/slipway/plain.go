@@ -19,8 +19,10 @@ const quietFor = 10 * time.Second
 type plain struct {
 	mu  sync.Mutex
 	out io.Writer
+	ci  runner // folds what a step says while it lasts; nil: nobody does
 
 	step      string    // that lasts; empty: none
+	folded    bool      // its lines are
 	started   time.Time // when it began
 	said      string    // of its progress
 	scene     scene     // the target as it was seen last; zero: not yet
@@ -31,8 +33,8 @@ type plain struct {
 
 var _ teller = (*plain)(nil)
 
-func newPlain(out io.Writer) *plain {
-	p := &plain{out: out, stop: make(chan struct{}), done: make(chan struct{})}
+func newPlain(out io.Writer, ci runner) *plain {
+	p := &plain{out: out, ci: ci, stop: make(chan struct{}), done: make(chan struct{})}
 	go p.run()
 	return p
 }
@@ -97,7 +99,12 @@ func (p *plain) tell(e slipway.Event, took time.Duration) {
 	case slipway.Observed:
 		p.see(e)
 		return
-	case slipway.Succeeded, slipway.Stopped:
+	case slipway.Warning:
+		if p.ci != nil {
+			p.ci.Warning("slipway "+e.Step, clean(e.Message))
+		}
+	case slipway.Succeeded, slipway.Stopped, slipway.Concluded:
+		p.unfold()
 		p.step = when(p.step != e.Step, p.step)
 	}
 	switch text := eventText(e); {
@@ -113,6 +120,7 @@ func (p *plain) tell(e slipway.Event, took time.Duration) {
 }
 
 func (p *plain) begin(e slipway.Event) {
+	p.unfold()
 	p.step, p.started, p.said, p.mentioned = e.Step, e.At, "", time.Now()
 	if !onTarget(e.Step) {
 		p.scene = scene{}
@@ -129,7 +137,24 @@ func (p *plain) see(e slipway.Event) {
 	p.scene = seen
 }
 
+// fold hides what a step says while it lasts behind the step's name; how it
+// ended is always in view.
+func (p *plain) fold(e slipway.Event) {
+	if p.ci != nil && !p.folded && e.Step == p.step && e.Kind != slipway.Warning {
+		p.ci.Open(e.Step)
+		p.folded = true
+	}
+}
+
+func (p *plain) unfold() {
+	if p.folded {
+		p.ci.Close()
+	}
+	p.folded = false
+}
+
 func (p *plain) line(e slipway.Event, text string) {
+	p.fold(e)
 	p.mentioned = time.Now()
 	for i, l := range strings.Split(clean(text), "\n") {
 		if i == 0 {

@@ -13,13 +13,13 @@ import (
 
 type pushCommand struct {
 	sourceFlags
-	releaseFlag
+	handedFlags
 	Image string `placeholder:"HOST/PATH" help:"Repository in the image registry, where extract did not say."`
 }
 
 // Run uploads what the image registry lacks.
 func (cmd pushCommand) Run(ctx context.Context, p *program) error {
-	h := handover{cmd.Release}
+	h := cmd.handover()
 	j, err := p.resumeJourney(h, cmd.MLflow)
 	if err != nil {
 		return err

@@ -40,7 +40,7 @@ func (cmd rollbackCommand) Run(ctx context.Context, p *program, c *cli) error {
 func (cmd rollbackCommand) journey(p *program, c *cli) (*journey, error) {
 	if cmd.Target == "" {
 		if _, err := os.Stat(cmd.Release); !errors.Is(err, fs.ErrNotExist) {
-			return p.resumeJourney(handover{cmd.Release}, cmd.MLflow)
+			return p.resumeJourney(handover{path: cmd.Release}, cmd.MLflow)
 		}
 	}
 	return p.minding(c, cmd.Target, cmd.MLflow)

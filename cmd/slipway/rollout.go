@@ -24,12 +24,12 @@ type rolloutFlags struct {
 type rolloutCommand struct {
 	sourceFlags
 	rolloutFlags
-	releaseFlag
+	handedFlags
 }
 
 // Run replaces what serves on the target; verify is the next step.
 func (cmd rolloutCommand) Run(ctx context.Context, p *program) error {
-	h := handover{cmd.Release}
+	h := cmd.handover()
 	j, err := p.resumeJourney(h, cmd.MLflow)
 	if err != nil {
 		return err
@@ -233,6 +233,11 @@ func (j *journey) outcome(out rollout.Outcome, err error) outcomeResult {
 
 // say prints outcomes and passes on how the command ends.
 func (p *program) say(results []outcomeResult, err error) error {
+	for _, r := range results {
+		if told := p.concluded(r.Outcome); told != nil {
+			p.story.warn("record", "%v", told)
+		}
+	}
 	printed := p.result(results, func(w io.Writer) {
 		for _, r := range results {
 			if r.Error != "" {

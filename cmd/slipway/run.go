@@ -20,6 +20,9 @@ type program struct {
 	getenv         func(string) string
 	json           bool
 	story          *story
+	ci             runner   // whose step this is; nil: nobody's
+	pages          []string // for its summary, below how the release ended
+	blamed         bool     // it knows already what failed
 	connect        func(settings) (*ports, error)
 	lease          time.Duration // how long a cluster's lock outlives its holder; 0: as package kube has it
 }
@@ -52,11 +55,14 @@ func (p *program) execute(ctx context.Context, args []string) int {
 		return p.fail(ctx, err)
 	}
 	p.json = c.Output == "json"
-	p.story = newStory(p.stderr, p.getenv)
+	p.joinCI()
+	p.story = newStory(p.stderr, p.getenv, p.ci)
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	err = parsed.Run(p, &c)
 	p.story.close()
-	return p.fail(ctx, err)
+	code := p.fail(ctx, err)
+	p.leaveCI(err)
+	return code
 }
 
 // usageError is wrong usage or configuration: exit code 2.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -32,6 +33,8 @@ func TestScripts(t *testing.T) {
 			"promote":  promote,
 			"stage":    transition,
 			"hastag":   hasTag,
+			"output":   output,
+			"handed":   handed,
 		},
 	})
 }
@@ -106,4 +109,38 @@ func hasTag(ts *testscript.TestScript, _ bool, args []string) {
 	if got := version.Tags[args[2]]; !strings.Contains(got, args[3]) {
 		ts.Fatalf("%s %s: tag %s is %q, want %q in it", args[0], args[1], args[2], got, args[3])
 	}
+}
+
+// outputOf returns what a step put out last for GitHub Actions (GitHub Docs,
+// "Setting an output parameter", the form for several lines).
+func outputOf(ts *testscript.TestScript, name string) (value string, ok bool) {
+	lines := strings.Split(ts.ReadFile(ts.Getenv("GITHUB_OUTPUT")), "\n")
+	for i := 0; i < len(lines); i++ {
+		key, end, begins := strings.Cut(lines[i], "<<")
+		if !begins {
+			continue
+		}
+		var text []string
+		for i++; i < len(lines) && lines[i] != end; i++ {
+			text = append(text, lines[i])
+		}
+		if key == name {
+			value, ok = strings.Join(text, "\n"), true
+		}
+	}
+	return value, ok
+}
+
+// output looks at an output: output status live
+func output(ts *testscript.TestScript, _ bool, args []string) {
+	got, ok := outputOf(ts, args[0])
+	if matched, err := regexp.MatchString(args[1], got); err != nil || !ok || !matched || args[1] == "" && got != "" {
+		ts.Fatalf("output %s is %q (%v), want %q", args[0], got, ok, args[1])
+	}
+}
+
+// handed gives what was put out as handover to the next commands.
+func handed(ts *testscript.TestScript, _ bool, _ []string) {
+	text, _ := outputOf(ts, "handover")
+	ts.Setenv("SLIPWAY_HANDOVER", text)
 }

@@ -33,12 +33,12 @@ type teller interface {
 }
 
 // newStory tells on w: live when w is a terminal and CI is not set.
-func newStory(w io.Writer, getenv func(string) string) *story {
+func newStory(w io.Writer, getenv func(string) string, ci runner) *story {
 	s := &story{started: map[string]time.Time{}, now: time.Now}
 	if size, ok := terminal(w, getenv); ok {
 		s.teller = newLive(w, size, getenv("NO_COLOR") == "")
 	} else {
-		s.teller = newPlain(w)
+		s.teller = newPlain(w, ci)
 	}
 	return s
 }

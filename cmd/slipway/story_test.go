@@ -51,7 +51,7 @@ func tellRelease(s *story) {
 func TestPlainStory(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	tellRelease(newStory(&out, none))
+	tellRelease(newStory(&out, none, nil))
 	want := strings.Join([]string{
 		"09:14:15 validate  warning: loading this model runs code",
 		"09:14:16 validate  a model (14.0 s)",
@@ -75,7 +75,7 @@ func TestPlainStoryHasAPulse(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
-		s := newStory(&out, none)
+		s := newStory(&out, none, nil)
 		begun := time.Now()
 		s.tell(slipway.Event{At: begun, Kind: slipway.Started, Step: "push"})
 		s.tell(slipway.Event{At: begun, Kind: slipway.Progress, Step: "push", Done: 40_000, Total: 41_000, Unit: "bytes"})
@@ -106,7 +106,7 @@ func TestForeignTextIsCleaned(t *testing.T) {
 	t.Parallel()
 	hostile := "iris\x1b]0;owned\x07\x1b[2J\r\u202e3"
 	var out bytes.Buffer
-	s := newStory(&out, none)
+	s := newStory(&out, none, nil)
 	s.title("%s", hostile)
 	s.note("resolve", "%s", hostile)
 	s.advice("fix", hostile)

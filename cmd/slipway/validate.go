@@ -21,7 +21,7 @@ type checkFlags struct {
 type validateCommand struct {
 	sourceFlags
 	checkFlags
-	releaseFlag
+	handedFlags
 }
 
 // sourceFlags are what a later step needs of the model registry.
@@ -31,12 +31,11 @@ type sourceFlags struct {
 
 // Run downloads the model and checks that it can be served.
 func (cmd validateCommand) Run(ctx context.Context, p *program) error {
-	h := handover{cmd.Release}
+	h := cmd.handover()
 	j, err := p.resumeJourney(h, cmd.MLflow)
 	if err != nil {
 		return err
 	}
-	j.checks = cmd.checkFlags
 	if err := j.validate(ctx); err != nil {
 		return err
 	}
@@ -48,6 +47,9 @@ func (cmd validateCommand) Run(ctx context.Context, p *program) error {
 
 // resumeJourney goes on with the release of an earlier step.
 func (p *program) resumeJourney(h handover, mlflow string) (*journey, error) {
+	if err := h.take(); err != nil {
+		return nil, err
+	}
 	release, err := h.read()
 	if err != nil {
 		return nil, err

@@ -5,12 +5,12 @@ import "context"
 type verifyCommand struct {
 	sourceFlags
 	MoveAlias bool `help:"After a rollback, point the alias back at the version that serves."`
-	releaseFlag
+	handedFlags
 }
 
 // Run asks every new replica; the release then is live, or rolled back.
 func (cmd verifyCommand) Run(ctx context.Context, p *program) error {
-	h := handover{cmd.Release}
+	h := cmd.handover()
 	j, err := p.resumeJourney(h, cmd.MLflow)
 	if err != nil {
 		return err
