@@ -95,8 +95,8 @@ lint: ## static checks
 	@$(lint) run ./...
 
 .PHONY: generate
-generate: ## docs/cli.md from the command line itself
-	@go test ./cmd/slipway -run TestReferenceIsCurrent -update
+generate: ## docs/cli.md from the command line itself, and what init writes from our own pipelines
+	@go test ./cmd/slipway -run 'TestReferenceIsCurrent|TestOurPipelinesAreTheTemplates' -update
 
 .PHONY: clean
 clean: ## remove what was built

@@ -44,6 +44,7 @@ type Config struct {
 	Getenv func(name string) string // for KUBECONFIG and HOME
 	Lease  time.Duration            // how long a lock outlives its holder; default 10 s
 	Rest   *rest.Config             // how to reach the cluster; nil: from KUBECONFIG, ~/.kube/config or the pod this runs in
+	Found  *Cluster                 // the same where no kubeconfig tells it
 }
 
 // Target is a Deployment.

@@ -23,6 +23,9 @@ const callLimit = 10 * time.Second
 func restConfig(cfg Config) (*rest.Config, error) {
 	silence()
 	config := cfg.Rest
+	if cfg.Found != nil {
+		config = cfg.Found.config()
+	}
 	if config == nil {
 		var err error
 		if config, err = loadConfig(cfg); err != nil {

@@ -35,6 +35,11 @@ type Config struct {
 	Stall   time.Duration // a transfer without a byte for so long is broken; default 5 minutes, as an MLflow in front of S3 fetches the whole file before its first byte
 
 	UserAgent string // default "slipway"
+
+	// Folders opens a folder of an object store with credentials of our own; it
+	// returns nil for an address it does not know. Where it is nil or does not
+	// get in, MLflow is asked for the files.
+	Folders func(uri string) (Folder, error)
 }
 
 func (c Config) withDefaults() Config {

@@ -20,6 +20,7 @@ type directStore struct {
 	modelID string
 	runID   string
 	inRun   string // path of the model among the run's artifacts; found at the first listing
+	notOurs error  // why our own credentials do not open the store; nil: there are none for it
 }
 
 func (s *directStore) list(ctx context.Context, dir string) ([]entry, error) {
@@ -78,19 +79,20 @@ func (s *directStore) listRun(ctx context.Context, dir string, out *wireListing)
 // may pass stays as it is.
 func (s *directStore) unlisted(err error) error {
 	if code := slipway.CodeOf(err); code == slipway.Unauthorized || (code == slipway.Unavailable && !hasStatus(err, http.StatusInternalServerError)) {
-		return err
+		return because(err, s.notOurs)
 	}
 	e := &slipway.Error{Op: s.op, Code: slipway.Invalid, Err: err,
 		Message: "its files are at " + s.uri + ", outside of what MLflow lists"}
-	return e.WithHint("log the model with MLflow 3 and register it from there (source models:/m-…); or download it with the store's own tool, or mlflow artifacts download, and deploy the directory")
+	return because(e.WithHint("log the model with MLflow 3 and register it from there (source models:/m-…); or download it with the store's own tool, or mlflow artifacts download, and deploy the directory"), s.notOurs)
 }
 
 func (s *directStore) open(ctx context.Context, path string, from int64, tag string) (*body, error) {
 	q := url.Values{"name": {string(s.version.Name)}, "version": {string(s.version.Version)}, "path": {path}}
 	b, err := s.client.open(ctx, s.op, s.client.home, s.client.endpoint("model-versions/get-artifact", q), nil, from, tag)
 	if hasStatus(err, http.StatusInternalServerError) {
-		return nil, &slipway.Error{Op: s.op, Code: slipway.Unavailable, Message: "MLflow could not read " + path + " from " + s.uri, Err: err,
+		e := &slipway.Error{Op: s.op, Code: slipway.Unavailable, Message: "MLflow could not read " + path + " from " + s.uri, Err: err,
 			Hint: "check that the server itself has access to that store; its log says more. Or download the model with the store's own tool and deploy the directory"}
+		return nil, because(e, s.notOurs)
 	}
 	return b, err
 }

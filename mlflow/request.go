@@ -31,6 +31,7 @@ type call struct {
 	body   any    // sent as JSON; MLflow wants one for DELETE too
 	once   bool   // creates something: not repeated when the server may have acted
 	server string // another server than ours, which then sees no credentials: "https://host:port"
+	fresh  bool   // on a connection of its own, so that another of the server's workers may answer
 }
 
 // ask sends the call, repeats it where that may help, and decodes the answer
@@ -74,6 +75,7 @@ func (c *Client) request(ctx context.Context, q call) (*http.Request, *http.Clie
 	if err != nil {
 		return nil, nil, &slipway.Error{Op: q.op, Code: slipway.Internal, Err: err}
 	}
+	req.Close = q.fresh
 	req.Header.Set("User-Agent", c.config.UserAgent)
 	req.Header.Set("Accept", "application/json")
 	if body != nil {

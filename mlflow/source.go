@@ -66,7 +66,7 @@ func (l *locator) follow(ctx context.Context, uri string, hops int) (place, erro
 	case strings.HasPrefix(uri, "/") || strings.HasPrefix(uri, "./") || scheme == "file" || scheme == uri || len(scheme) == 1:
 		return place{}, l.serversDisk(uri)
 	}
-	return l.direct(uri)
+	return l.direct(ctx, uri)
 }
 
 func (l *locator) followModel(ctx context.Context, rest string, hops int) (place, error) {
@@ -140,9 +140,14 @@ func (l *locator) proxied(uri string) (place, error) {
 	return place{uri: uri, modelID: l.modelID, store: &proxyStore{client: l.client, op: l.op, server: server, root: root}}, nil
 }
 
-// direct is for files in an object store that only the server has the keys to.
-func (l *locator) direct(uri string) (place, error) {
-	d := &directStore{client: l.client, op: l.op, version: l.version, modelID: l.modelID, uri: withoutUser(uri)}
+// direct is for files in an object store: with keys of our own, else with
+// those of the server.
+func (l *locator) direct(ctx context.Context, uri string) (place, error) {
+	own, why := l.own(ctx, uri)
+	if own != nil {
+		return place{uri: uri, modelID: l.modelID, store: own}, nil
+	}
+	d := &directStore{client: l.client, op: l.op, version: l.version, modelID: l.modelID, uri: withoutUser(uri), notOurs: why}
 	switch {
 	case l.modelID != "":
 	case l.runID != "":

@@ -6,7 +6,9 @@
 package mlmodel
 
 import (
+	"bytes"
 	"encoding/json"
+	"maps"
 
 	"github.com/slipway-dev/slipway"
 )
@@ -52,6 +54,34 @@ type Manifest struct {
 	Converted     string               `json:"converted,omitempty"` // the form of ConvertedFile: "skops"; "": there is none
 	Python        *PythonRuntime       `json:"python,omitempty"`    // nil: the model is served without Python
 	Proof         *Proof               `json:"proof,omitempty"`     // nil: the engine was not compared with the original library
+}
+
+// Encode returns the manifest as ManifestFile has it.
+func (m Manifest) Encode() ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	err := e.Encode(m)
+	return b.Bytes(), err
+}
+
+// Labels returns those of the image's config, which are also the annotations
+// of its manifest (OCI image specification 1.1, "Pre-Defined Annotation Keys").
+// None varies between two builds of the same model.
+func (m Manifest) Labels() map[string]string {
+	labels := map[string]string{
+		"org.opencontainers.image.title":   string(m.Model.Name),
+		"org.opencontainers.image.version": string(m.Model.Version),
+		LabelName:                          string(m.Model.Name),
+		LabelVersion:                       string(m.Model.Version),
+		LabelRunID:                         m.Model.RunID,
+		LabelFlavor:                        m.Model.Flavor,
+		LabelEngine:                        m.Engine,
+		LabelGolden:                        string(m.Golden),
+	}
+	maps.DeleteFunc(labels, func(_, v string) bool { return v == "" })
+	return labels
 }
 
 // PythonRuntime is what a Python model runs on.

@@ -1,9 +1,7 @@
 package pack
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"io/fs"
 	"strconv"
@@ -40,15 +38,4 @@ func quote(name string) string {
 		name = name[:longest] + "…"
 	}
 	return strconv.Quote(name)
-}
-
-// encode returns deterministic, readable JSON: encoding/json writes a struct's
-// fields in their order and a map's keys sorted.
-func encode(v any) ([]byte, error) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	err := e.Encode(v)
-	return b.Bytes(), err
 }

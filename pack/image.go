@@ -68,7 +68,7 @@ func assemble(m mlmodel.Manifest, v Variant, ours ...*layer) (v1.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	labels := describe(m)
+	labels := m.Labels()
 	upper, err := stack(v.Packages, ours)
 	if err != nil {
 		return nil, err
@@ -135,24 +135,6 @@ func configure(c *v1.Config, labels map[string]string) {
 func setEnv(env []string, key, value string) []string {
 	env = slices.DeleteFunc(env, func(s string) bool { return strings.HasPrefix(s, key+"=") })
 	return append(env, key+"="+value)
-}
-
-// describe returns the labels, which are also the manifest's annotations (OCI
-// image specification 1.1, "Pre-Defined Annotation Keys"). None varies between
-// two builds of the same model.
-func describe(m mlmodel.Manifest) map[string]string {
-	labels := map[string]string{
-		"org.opencontainers.image.title":   string(m.Model.Name),
-		"org.opencontainers.image.version": string(m.Model.Version),
-		mlmodel.LabelName:                  string(m.Model.Name),
-		mlmodel.LabelVersion:               string(m.Model.Version),
-		mlmodel.LabelRunID:                 m.Model.RunID,
-		mlmodel.LabelFlavor:                m.Model.Flavor,
-		mlmodel.LabelEngine:                m.Engine,
-		mlmodel.LabelGolden:                string(m.Golden),
-	}
-	maps.DeleteFunc(labels, func(_, v string) bool { return v == "" })
-	return labels
 }
 
 func seal(config *v1.ConfigFile, layers []v1.Layer, annotations map[string]string) (v1.Image, error) {

@@ -126,7 +126,7 @@ func header(kind byte, name string, size, mode int64) *tar.Header {
 // releaseLayer holds what Slipway adds to the model, last and alone: it is
 // small, and read without the others.
 func releaseLayer(m mlmodel.Manifest, g mlmodel.Golden, lock []byte) (*layer, error) {
-	manifest, err := encode(m)
+	manifest, err := m.Encode()
 	if err != nil {
 		return nil, failure(err)
 	}

@@ -23,6 +23,7 @@ type buildFlags struct {
 	Platform       []string `placeholder:"OS/ARCH" help:"linux/amd64 or linux/arm64; repeat it for an image of both (this machine's)."`
 	Base           string   `placeholder:"IMAGE" help:"What the image starts from (scratch; python:X.Y-slim for models served by Python)."`
 	Server         string   `placeholder:"FILE" help:"The model server to put into the image."`
+	builderFlags
 	engineFlags
 	proofFlags
 	packageFlags
@@ -37,12 +38,12 @@ type buildCommand struct {
 // Run makes the golden predictions and the image.
 func (cmd buildCommand) Run(ctx context.Context, p *program) error {
 	h := cmd.handover()
-	j, err := p.resumeJourney(h, cmd.MLflow)
+	j, err := p.resumeMaking(h, cmd.MLflow)
 	if err != nil {
 		return err
 	}
 	j.making, j.engine = cmd.buildFlags, cmd.engineFlags
-	j.work.Python = nil
+	j.work.Python, j.work.Layouts = nil, nil
 	if j.scratchDir, err = filepath.Abs(filepath.Join(h.dir(), "build")); err != nil { // push needs what lies there
 		return err
 	}
@@ -75,7 +76,7 @@ func (j *journey) prepared(ctx context.Context) error {
 func (j *journey) build(ctx context.Context) error {
 	return j.step(ctx, "build", slipway.Building, func(ctx context.Context) (outcome, error) {
 		defer j.closeLibrary()
-		for _, part := range []func(context.Context) error{j.openOriginal, j.makeGolden, j.settleEngine, j.chooseParts, j.makeImages} {
+		for _, part := range []func(context.Context) error{j.openBuilder, j.openOriginal, j.makeGolden, j.settleEngine, j.chooseParts, j.makeImages} {
 			if err := part(ctx); err != nil {
 				return outcome{}, err
 			}
@@ -103,6 +104,9 @@ func (j *journey) platforms() []string {
 func (j *journey) chooseParts(ctx context.Context) error {
 	j.work.Platforms, j.work.Server, j.work.Base, j.work.Compression = j.platforms(), j.making.Server, "", string(j.compression())
 	j.release.Golden, j.release.GoldenBy = j.golden.Source, j.golden.By
+	if j.withDocker() {
+		return nil // a Dockerfile says what it starts from
+	}
 	base := j.making.Base
 	if base == "" && j.needsPython() {
 		base = "python:" + j.work.Python.Python + "-slim"
@@ -118,6 +122,12 @@ func (j *journey) chooseParts(ctx context.Context) error {
 // makeImages packs one image a platform, and for several their index. The same
 // parts give the same digest.
 func (j *journey) makeImages(ctx context.Context) error {
+	switch {
+	case len(j.work.Layouts) > 0:
+		return j.openLayouts()
+	case j.withDocker():
+		return j.dockerImages(ctx)
+	}
 	var variants []pack.Variant
 	for _, platform := range j.work.Platforms {
 		v, err := j.variant(ctx, platform)
@@ -226,6 +236,9 @@ func (j *journey) builtOutcome() outcome {
 	message := fmt.Sprintf("%s, %s, %s; %s", j.engineText(), image.Digest.Short(), bytesText(image.Size), goldenText(j.golden))
 	if j.library != nil { // how long the model itself took, which nothing here can shorten
 		message += ", checked in " + seconds(j.library.took)
+	}
+	if j.withDocker() {
+		message += "; built by docker and checked in a container"
 	}
 	if len(image.Platforms) > 1 {
 		message = strings.Join(image.Platforms, " and ") + "; " + message

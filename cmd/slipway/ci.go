@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"strconv"
 	"strings"
 	"sync"
@@ -64,6 +65,11 @@ var secretVariables = []string{
 	"ACTIONS_ID_TOKEN_REQUEST_TOKEN", "GITHUB_TOKEN",
 }
 
+// urlVariables hold addresses, in which there may be a password; several are
+// parted by spaces.
+var urlVariables = []string{"MLFLOW_TRACKING_URI", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL",
+	"HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"}
+
 // leastSecret is how short a secret may be, in bytes, to be masked: a shorter one
 // would blot out the log, and is none.
 const leastSecret = 4
@@ -72,13 +78,50 @@ const leastSecret = 4
 func secrets(getenv func(string) string) []string {
 	var list []string
 	for _, name := range secretVariables {
-		for line := range strings.Lines(getenv(name)) {
-			if line = strings.TrimSpace(line); len(line) >= leastSecret {
-				list = append(list, line)
-			}
+		list = append(list, secretLines(getenv(name))...)
+	}
+	for _, name := range urlVariables {
+		for _, address := range strings.Fields(getenv(name)) {
+			list = append(list, passwordIn(address)...)
 		}
 	}
 	return list
+}
+
+func secretLines(text string) (list []string) {
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); len(line) >= leastSecret {
+			list = append(list, line)
+		}
+	}
+	return list
+}
+
+// passwordIn returns the password in a URL, as it stands there and as it is.
+func passwordIn(address string) []string {
+	u, err := url.Parse(address)
+	if err != nil || u.User == nil {
+		return nil
+	}
+	password, _ := u.User.Password()
+	list := secretLines(password)
+	if _, written, _ := strings.Cut(u.User.String(), ":"); written != password {
+		list = append(list, secretLines(written)...)
+	}
+	return list
+}
+
+// mask keeps the values of the model's secrets, as far as they are here, out of
+// the CI system's log.
+func (p *program) mask(names []string) {
+	if p.ci == nil {
+		return
+	}
+	for _, name := range names {
+		for _, line := range secretLines(p.getenv(name)) {
+			p.ci.Mask(line)
+		}
+	}
 }
 
 // guard defuses what is written through it, line by line.
@@ -155,9 +198,21 @@ func (p *program) outputs(r slipway.Release, status string) error {
 		{"status", status}, {"rolled-back", strconv.FormatBool(status == string(rollout.RolledBack) || status == string(rollout.Removed))},
 		{"url", urlOf(r)}, {"handover", packed},
 	} {
-		err = errors.Join(err, p.ci.Output(p.ci.Name(o[0]), o[1]))
+		err = errors.Join(err, p.put(p.ci.Name(o[0]), o[1]))
 	}
 	return err
+}
+
+// put sets an output, unless it is so already.
+func (p *program) put(name, value string) error {
+	if p.said[name] == value {
+		return nil
+	}
+	if p.said == nil {
+		p.said = map[string]string{}
+	}
+	p.said[name] = value
+	return p.ci.Output(name, value)
 }
 
 // imageText is the image by digest, once there is one.
@@ -186,7 +241,7 @@ func (p *program) concluded(out rollout.Outcome) error {
 	if p.ci == nil {
 		return nil
 	}
-	title := "slipway: " + orElse(out.Release.Model.String(), string(out.Kind))
+	title := "slipway: " + orElse(nameOf(out.Release), string(out.Kind))
 	switch out.Kind {
 	case rollout.RolledBack, rollout.Removed, rollout.Failed, rollout.NeedsPerson, rollout.Unfinished:
 		p.blamed = true

@@ -32,8 +32,9 @@ func TestGuardDefusesWholeLines(t *testing.T) {
 
 func TestSecretsAreThoseOfTheEnvironment(t *testing.T) {
 	t.Parallel()
-	vars := map[string]string{"ACR_PASSWORD": "hunter22", "AZURE_CLIENT_SECRET": "-----BEGIN-----\n abcd \n--\n", "MLFLOW_TRACKING_TOKEN": "abc", "HOME": "/home/ada"}
-	want := []string{"hunter22", "-----BEGIN-----", "abcd"}
+	vars := map[string]string{"ACR_PASSWORD": "hunter22", "AZURE_CLIENT_SECRET": "-----BEGIN-----\n abcd \n--\n", "MLFLOW_TRACKING_TOKEN": "abc",
+		"UV_INDEX": "https://a/simple https://ada:p%40ssword@b/simple", "HOME": "/home/ada"}
+	want := []string{"hunter22", "-----BEGIN-----", "abcd", "p@ssword", "p%40ssword"}
 	if d := cmp.Diff(want, secrets(func(name string) string { return vars[name] })); d != "" {
 		t.Error(d)
 	}

@@ -17,6 +17,7 @@ type cli struct {
 	Deploy deployCommand `cmd:"" group:"whole" help:"Bring a model version to its target: everything, from the reference to verified or rolled back."`
 	Plan   planCommand   `cmd:"" group:"whole" help:"Say what a deploy would change and cost. Changes nothing."`
 
+	Init    initCommand    `cmd:"" group:"whole" help:"Write slipway.yaml, a GitHub workflow or an Azure pipeline, and a Kubernetes manifest into a repository."`
 	Pending pendingCommand `cmd:"" group:"whole" help:"List what is promoted and not live yet. Changes nothing."`
 
 	Extract  extractCommand  `cmd:"" group:"steps" help:"Resolve the model reference and write release.json."`
@@ -31,6 +32,8 @@ type cli struct {
 	Status  statusCommand  `cmd:"" group:"look" help:"Say what serves now, since when, and how it was proved."`
 	History historyCommand `cmd:"" group:"look" help:"List the releases of a target, or what served at a time."`
 	Explain explainCommand `cmd:"" group:"look" help:"Say why a release failed and which command mends it."`
+
+	Doctor doctorCommand `cmd:"" group:"look" help:"Check every setting, credential and right that a release needs, and say how to mend each. Leaves nothing behind."`
 
 	Recover recoverCommand `cmd:"" group:"target" help:"Finish or undo what a dead run left on the target."`
 	Hold    holdCommand    `cmd:"" group:"target" help:"Freeze a target: releases answer held."`

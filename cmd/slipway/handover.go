@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/slipway-dev/slipway"
 	"github.com/slipway-dev/slipway/mlmodel"
@@ -36,6 +37,7 @@ type work struct {
 
 	Python      *uv.Request    `json:"python,omitempty"` // nil: the model's packages were not asked for
 	Compression string         `json:"compression,omitempty"`
+	Layouts     []string       `json:"layouts,omitempty"` // folders of images that docker made, one a platform; empty: they are made again
 	Batch       bool           `json:"batch,omitempty"`
 	Converted   string         `json:"converted,omitempty"` // a file; empty: there is none
 	Proof       *mlmodel.Proof `json:"proof,omitempty"`
@@ -61,10 +63,45 @@ func (h handover) write(release slipway.Release) error { return writeJSON(h.path
 
 func (h handover) readWork() (work, error) {
 	var w work
-	return w, readJSON(filepath.Join(h.dir(), "work.json"), &w)
+	if err := readJSON(filepath.Join(h.dir(), "work.json"), &w); err != nil {
+		return w, err
+	}
+	dir, err := filepath.Abs(h.dir())
+	w.move(func(path string) string {
+		if filepath.IsAbs(path) {
+			return path
+		}
+		return filepath.Join(dir, path)
+	})
+	return w, err
 }
 
-func (h handover) writeWork(w work) error { return writeJSON(filepath.Join(h.dir(), "work.json"), w) }
+// writeWork names files beside it from there: the folder may go on on another
+// machine, where it lies elsewhere.
+func (h handover) writeWork(w work) error {
+	dir, err := filepath.Abs(h.dir())
+	if err != nil {
+		return &slipway.Error{Op: "handing on the release", Code: slipway.Unavailable, Err: err}
+	}
+	w.Layouts = slices.Clone(w.Layouts)
+	w.move(func(path string) string {
+		if within, err := filepath.Rel(dir, path); err == nil && filepath.IsLocal(within) {
+			return within
+		}
+		return path
+	})
+	return writeJSON(filepath.Join(h.dir(), "work.json"), w)
+}
+
+// move changes the paths of what build has made.
+func (w *work) move(to func(string) string) {
+	if w.Converted != "" {
+		w.Converted = to(w.Converted)
+	}
+	for i, path := range w.Layouts {
+		w.Layouts[i] = to(path)
+	}
+}
 
 func (h handover) readGolden() (mlmodel.Golden, error) {
 	data, err := os.ReadFile(filepath.Join(h.dir(), "golden.json"))

@@ -11,6 +11,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/slipway-dev/slipway"
+	"github.com/slipway-dev/slipway/docker"
 	"github.com/slipway-dev/slipway/local/proxy"
 	"github.com/slipway-dev/slipway/mlmodel"
 	"github.com/slipway-dev/slipway/rollout"
@@ -42,6 +43,7 @@ type journey struct {
 	library      *library             // that made the model, while the image is built; nil: it is not at work
 	packages     map[string]*packages // by platform
 	saidUnlocked bool                 // that docker installs them without a lock
+	builder      *docker.Client       // that makes the image; nil: slipway itself does
 	scratchDir   string               // of files that only this run needs
 	scratchLock  *os.File             // says that this run does; nil: it is kept for the next step
 	built        []v1.Image           // one a platform
@@ -56,6 +58,7 @@ func (p *program) begin(s settings) (*journey, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.mask(s.secretEnv)
 	now := time.Now().UTC()
 	id, err := slipway.NewReleaseID(now, rand.Reader)
 	if err != nil {

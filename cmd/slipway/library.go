@@ -35,11 +35,24 @@ type library struct {
 	by        string        // "scikit-learn 1.5.2"
 	began     time.Time     // when the model was first loaded
 	took      time.Duration // until all was asked of it that the image needs to know
+	ends      endings       // of its containers and image
 }
 
-// openLibrary loads the model with the library that made it. That runs foreign
-// code, so nothing of this machine is within its reach but what the model needs.
+// openLibrary loads the model with the library that made it: in a sandbox on
+// this machine or, where docker builds the image and here it does not load,
+// inside the image.
 func (j *journey) openLibrary(ctx context.Context) (*library, error) {
+	l, err := j.openHere(ctx)
+	if err == nil || ctx.Err() != nil || !j.withDocker() || !j.needsPython() || j.elsewhere() {
+		return l, err
+	}
+	j.story.note("build", "the model is loaded inside the image: here, %s", inLine(err))
+	return j.openInImage(ctx)
+}
+
+// openHere loads it in a sandbox. That runs foreign code, so nothing of this
+// machine is within its reach but what the model needs.
+func (j *journey) openHere(ctx context.Context) (*library, error) {
 	if err := sandbox.Check(ctx); err != nil {
 		return nil, err
 	}
@@ -155,6 +168,10 @@ func makeReadable(dir string) error {
 // convert turns the pickled model into the form that the native engine reads,
 // and returns the file.
 func (j *journey) convert(ctx context.Context, l *library) (string, error) {
+	if l.packages == nil {
+		return "", slipway.Errorf(slipway.Invalid, "converting the model", "that needs its packages on this machine").
+			WithHint("install uv (pip install uv), or leave it to Python: --engine python")
+	}
 	client, err := j.python()
 	if err != nil {
 		return "", err
@@ -226,8 +243,15 @@ func (j *journey) closeLibrary() {
 	if j.library == nil {
 		return
 	}
-	if c, ok := j.library.predictor.(io.Closer); ok {
-		_ = c.Close() // it is killed with the sandbox
+	if err := j.library.end(); err != nil {
+		j.story.warn("build", "%v", err)
 	}
 	j.library = nil
+}
+
+func (l *library) end() error {
+	if c, ok := l.predictor.(io.Closer); ok {
+		_ = c.Close() // it is killed with the sandbox, or the container
+	}
+	return l.ends.all()
 }

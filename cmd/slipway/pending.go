@@ -14,6 +14,7 @@ import (
 type pendingCommand struct {
 	modelFlags
 	placeFlags
+	Retry bool `help:"Count a quarantined version as pending."`
 }
 
 // pendingRelease is a promotion that is not live yet.
@@ -44,7 +45,7 @@ func (cmd pendingCommand) Run(ctx context.Context, p *program, c *cli) error {
 		if err := s.needsTarget(); err != nil {
 			return err
 		}
-		waiting, err := p.pending(ctx, s)
+		waiting, err := p.pending(ctx, s, cmd.Retry)
 		if err != nil {
 			return err
 		}
@@ -67,7 +68,7 @@ func (cmd pendingCommand) Run(ctx context.Context, p *program, c *cli) error {
 
 // pending returns what is to be released to one target; nil: nothing. A target
 // that cannot be asked is left to the release, which says what is wrong with it.
-func (p *program) pending(ctx context.Context, s settings) (*pendingRelease, error) {
+func (p *program) pending(ctx context.Context, s settings, retry bool) (*pendingRelease, error) {
 	j, err := p.begin(s)
 	if err != nil {
 		return nil, err
@@ -86,7 +87,7 @@ func (p *program) pending(ctx context.Context, s settings) (*pendingRelease, err
 	switch would, err := j.wouldNow(ctx); {
 	case err != nil:
 		p.story.warn("resolve", "%s is taken as pending, for its target cannot be asked: %v", where, err)
-	case would != "deploy":
+	case would != "deploy" && (would != "quarantined" || !retry):
 		p.story.note("resolve", "%s: %s", where, would)
 		return nil, nil
 	}
@@ -112,5 +113,9 @@ func (p *program) outputPending(found []pendingRelease, together int) error {
 	if err != nil {
 		return &slipway.Error{Op: "listing what is pending", Code: slipway.Internal, Err: err}
 	}
-	return errors.Join(p.ci.Output("pending", string(list)), p.ci.Output("count", strconv.Itoa(len(found))), p.ci.Output("parallel", strconv.Itoa(together)))
+	err = errors.Join(p.ci.Output("pending", string(list)), p.ci.Output("count", strconv.Itoa(len(found))), p.ci.Output("parallel", strconv.Itoa(together)))
+	if len(found) > 0 { // for pipelines that take one a run, and cannot read JSON
+		err = errors.Join(err, p.ci.Output("model", found[0].Model))
+	}
+	return err
 }

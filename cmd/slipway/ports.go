@@ -11,6 +11,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/slipway-dev/slipway"
+	"github.com/slipway-dev/slipway/azure"
+	"github.com/slipway-dev/slipway/docker"
 	"github.com/slipway-dev/slipway/kube"
 	"github.com/slipway-dev/slipway/local"
 	"github.com/slipway-dev/slipway/local/proxy"
@@ -26,13 +28,15 @@ import (
 type ports struct {
 	models   func() (modelRegistry, error) // asked for only when a model is not a directory
 	images   imageRegistry
-	python   func() (*uv.Client, error) // asked for only when a model has Python packages
-	target   slipway.Target             // nil without a target
+	python   func() (*uv.Client, error)                    // asked for only when a model has Python packages
+	docker   func(context.Context) (*docker.Client, error) // asked for only when docker makes the image
+	target   slipway.Target                                // nil without a target
 	journal  slipway.Journal
 	verifier verifier
-	local    localTarget   // what only a target on this machine can do; nil elsewhere
-	cluster  clusterTarget // what only a target in a cluster can do; nil elsewhere
-	goldens  verify.Golden // where those of images that are not here yet are kept; nil: the target keeps them
+	local    localTarget    // what only a target on this machine can do; nil elsewhere
+	cluster  clusterTarget  // what only a target in a cluster can do; nil elsewhere
+	azure    *azure.Account // signs in when something in Azure is asked for
+	goldens  verify.Golden  // where those of images that are not here yet are kept; nil: the target keeps them
 	cacheDir string
 }
 
@@ -101,22 +105,28 @@ func (p *program) wire(s settings) (*ports, error) {
 func (p *program) wireRegistries(s settings) *ports {
 	home := p.getenv("HOME")
 	cache := filepath.Join(orElse(p.getenv("XDG_CACHE_HOME"), filepath.Join(home, ".cache")), "slipway")
+	account := p.azureAccount()
 	return &ports{
-		images:   oci.New(oci.Config{Keychain: oci.Keychain(p.getenv), UserAgent: "slipway/" + programVersion()}),
+		azure:    account,
+		images:   oci.New(oci.Config{Keychain: oci.Keychain(p.getenv, azureLogin(account)), UserAgent: "slipway/" + programVersion()}),
 		cacheDir: cache,
-		models:   sync.OnceValues(func() (modelRegistry, error) { return p.openMLflow(s, home) }),
+		models:   sync.OnceValues(func() (modelRegistry, error) { return p.openMLflow(account, s, home) }),
 		python: sync.OnceValues(func() (*uv.Client, error) {
 			return uv.New(uv.Config{CacheDir: filepath.Join(cache, "python"), Environ: os.Environ()})
 		}),
+		docker: func(ctx context.Context) (*docker.Client, error) {
+			return docker.New(ctx, docker.Config{CacheDir: filepath.Join(cache, "docker"), Environ: os.Environ()})
+		},
 	}
 }
 
-func (p *program) openMLflow(s settings, home string) (modelRegistry, error) {
+func (p *program) openMLflow(account *azure.Account, s settings, home string) (modelRegistry, error) {
 	config, err := mlflow.ConfigFrom(p.getenv, home)
 	if err != nil {
 		return nil, usageError{err}
 	}
 	config.URI = orElse(s.mlflowURI, config.URI)
+	config.Folders = azureFolders(account)
 	if config.URI == "" {
 		return nil, usageError{usagef("no model registry is named").WithHint("set MLFLOW_TRACKING_URI, or --mlflow URI")}
 	}
@@ -157,10 +167,10 @@ func (p *program) wireLocal(w *ports, s settings) error {
 	return nil
 }
 
-// wireCluster needs nothing of this machine but a kubeconfig: what a release
-// must know of those before it lies in the cluster.
+// wireCluster needs nothing of this machine but a kubeconfig, or an identity in
+// Azure: what a release must know of those before it lies in the cluster.
 func (p *program) wireCluster(w *ports, s settings) error {
-	target, err := kube.New(kube.Config{Ref: s.to, Getenv: p.getenv, Lease: p.lease})
+	target, err := kube.New(kube.Config{Ref: s.to, Getenv: p.getenv, Lease: p.lease, Found: p.azureCluster(w.azure, s)})
 	if err != nil {
 		return usageError{err}
 	}

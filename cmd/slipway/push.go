@@ -20,7 +20,7 @@ type pushCommand struct {
 // Run uploads what the image registry lacks.
 func (cmd pushCommand) Run(ctx context.Context, p *program) error {
 	h := cmd.handover()
-	j, err := p.resumeJourney(h, cmd.MLflow)
+	j, err := p.resumeMaking(h, cmd.MLflow)
 	if err != nil {
 		return err
 	}

@@ -20,9 +20,10 @@ type program struct {
 	getenv         func(string) string
 	json           bool
 	story          *story
-	ci             runner   // whose step this is; nil: nobody's
-	pages          []string // for its summary, below how the release ended
-	blamed         bool     // it knows already what failed
+	ci             runner            // whose step this is; nil: nobody's
+	pages          []string          // for its summary, below how the release ended
+	blamed         bool              // it knows already what failed
+	said           map[string]string // the outputs it has
 	connect        func(settings) (*ports, error)
 	lease          time.Duration // how long a cluster's lock outlives its holder; 0: as package kube has it
 }

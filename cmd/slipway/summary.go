@@ -96,17 +96,25 @@ func headline(out rollout.Outcome) string {
 	where := orElse(r.Environment, r.Target)
 	switch out.Kind {
 	case rollout.Live:
-		return fmt.Sprintf("%s is live in %s", r.Model, where)
+		return fmt.Sprintf("%s is live in %s", nameOf(r), where)
 	case rollout.RolledBack:
 		serving := "the version before"
 		if out.Serving != nil {
 			serving = out.Serving.Model.String()
 		}
-		return fmt.Sprintf("%s was rolled back; %s serves in %s", r.Model, serving, where)
+		return fmt.Sprintf("%s was rolled back; %s serves in %s", nameOf(r), serving, where)
 	case rollout.Failed:
-		return fmt.Sprintf("%s was not rolled out in %s; nothing was changed", r.Model, where)
+		return fmt.Sprintf("%s was not rolled out in %s; nothing was changed", nameOf(r), where)
 	}
 	return orElse(out.Message, string(out.Kind))
+}
+
+// nameOf is the version, or what was asked for before that was known.
+func nameOf(r slipway.Release) string {
+	if r.Model.Name == "" {
+		return r.Asked
+	}
+	return r.Model.String()
 }
 
 // trouble says why it did not become live, and what mends it.
@@ -146,7 +154,7 @@ func fixOf(f *slipway.Failure) string {
 
 func facts(out rollout.Outcome) [][]string {
 	r := out.Release
-	rows := [][]string{{"model", r.Model.String()}, {"promotion", r.Reason}, {"target", r.Target}}
+	rows := [][]string{{"model", nameOf(r)}, {"promotion", r.Reason}, {"target", r.Target}}
 	if image := imageText(r); image != "" {
 		rows = append(rows, []string{"image", image + " (" + bytesText(r.Image.Size) + ")"})
 	}
@@ -189,7 +197,7 @@ func checkedReplicas(v slipway.Verdict) [][]string {
 // goldenSummary shows what the model answered when its image was built.
 func goldenSummary(r slipway.Release, g mlmodel.Golden) string {
 	var p page
-	p.head("%s answers", r.Model)
+	p.head("%s answers", nameOf(r))
 	p.text(goldenText(g))
 	rows := [][]string{{"request", "answer"}}
 	for _, prediction := range g.Predictions {

@@ -21,6 +21,7 @@ type checkFlags struct {
 type validateCommand struct {
 	sourceFlags
 	checkFlags
+	builderFlags
 	handedFlags
 }
 
@@ -32,10 +33,11 @@ type sourceFlags struct {
 // Run downloads the model and checks that it can be served.
 func (cmd validateCommand) Run(ctx context.Context, p *program) error {
 	h := cmd.handover()
-	j, err := p.resumeJourney(h, cmd.MLflow)
+	j, err := p.resumeMaking(h, cmd.MLflow)
 	if err != nil {
 		return err
 	}
+	j.checks, j.making.builderFlags = cmd.checkFlags, cmd.builderFlags
 	if err := j.validate(ctx); err != nil {
 		return err
 	}
@@ -47,6 +49,19 @@ func (cmd validateCommand) Run(ctx context.Context, p *program) error {
 
 // resumeJourney goes on with the release of an earlier step.
 func (p *program) resumeJourney(h handover, mlflow string) (*journey, error) {
+	return p.resume(h, mlflow, p.connect)
+}
+
+// resumeMaking is resumeJourney for steps that ask nothing of the target, and
+// need no right there.
+func (p *program) resumeMaking(h handover, mlflow string) (*journey, error) {
+	return p.resume(h, mlflow, func(s settings) (*ports, error) {
+		s.to = slipway.TargetRef{}
+		return p.connect(s)
+	})
+}
+
+func (p *program) resume(h handover, mlflow string, connect func(settings) (*ports, error)) (*journey, error) {
 	if err := h.take(); err != nil {
 		return nil, err
 	}
@@ -54,6 +69,7 @@ func (p *program) resumeJourney(h handover, mlflow string) (*journey, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.mask(release.SecretEnv)
 	s := settings{
 		mlflowURI: mlflow, name: release.Model.Name, image: release.Image.Repository, environment: release.Environment,
 		env: release.Env, secretEnv: release.SecretEnv, replicas: release.Replicas, reason: release.Reason,
@@ -67,7 +83,7 @@ func (p *program) resumeJourney(h handover, mlflow string) (*journey, error) {
 			return nil, err
 		}
 	}
-	world, err := p.connect(s)
+	world, err := connect(s)
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +157,7 @@ func (j *journey) checkPackages(ctx context.Context) error {
 		j.story.note("validate", "it needs Python: %s", inLine(j.notNative))
 	}
 	for _, platform := range j.platforms() {
-		if _, err := j.locked(ctx, platform); err != nil {
+		if _, err := j.dockerLock(ctx, platform); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/slipway-dev/slipway"
+	"github.com/slipway-dev/slipway/mlflow"
+)
+
+// examinedModels is what a model registry is asked.
+type examinedModels interface {
+	URI() string
+	Probe(context.Context) (mlflow.Probed, error)
+	Resolve(context.Context, slipway.ModelRef) (mlflow.Version, error)
+	SearchVersions(ctx context.Context, filter string) ([]mlflow.Version, error)
+	MayTag(context.Context, slipway.ModelVersion) error
+	Webhooks(context.Context) ([]mlflow.Webhook, error)
+	TestWebhook(context.Context, mlflow.Webhook) error
+}
+
+// models looks at the model registry, at each model in it, and at its webhooks.
+func (d *doctor) models(ctx context.Context) []finding {
+	if !d.needsModels() {
+		return []finding{skip("MLflow", "", "not needed: the models are directories")}
+	}
+	if d.named() == "" {
+		return unasked("no model registry is named", "", "MLflow", "model", "webhook")
+	}
+	open, err := d.open()
+	if err != nil {
+		return append([]finding{failed("MLflow", "", err)}, unasked("MLflow's settings are wrong", "", "model", "webhook")...)
+	}
+	registry, ok := open.(examinedModels)
+	if !ok {
+		return nil
+	}
+	probed, err := registry.Probe(ctx)
+	if err != nil {
+		return append([]finding{failed("MLflow", registry.URI(), err)}, unasked("MLflow does not let us in", "", "model", "webhook")...)
+	}
+	d.read("MLflow", probed.Time)
+	found := []finding{good("MLflow", registry.URI(), "%s", orElse(probed.Version, "it answers"))}
+	return append(append(found, d.eachModel(ctx, registry)...), d.webhooks(ctx, registry)...)
+}
+
+func (d *doctor) open() (modelRegistry, error) {
+	world, err := d.p.connect(d.registries())
+	if err != nil {
+		return nil, err
+	}
+	return world.models()
+}
+
+func (d *doctor) eachModel(ctx context.Context, registry examinedModels) []finding {
+	var found []finding
+	var seen []slipway.ModelRef
+	for _, s := range d.releases {
+		if s.ref.Name == "" || slices.Contains(seen, s.ref) {
+			continue
+		}
+		seen = append(seen, s.ref)
+		found = append(found, model(ctx, registry, s.ref))
+	}
+	if len(found) == 0 {
+		return []finding{skip("model", "", "none is named: slipway doctor models:/NAME@ALIAS")}
+	}
+	return found
+}
+
+// model looks whether we may read the model and tag its versions. A tag says
+// there what became of a release.
+func model(ctx context.Context, registry examinedModels, ref slipway.ModelRef) finding {
+	promoted, err := registry.Resolve(ctx, ref)
+	nothing := slipway.CodeOf(err) == slipway.NotFound
+	if err != nil && !nothing {
+		return failed("model", ref.String(), err)
+	}
+	version := promoted.ModelVersion
+	if nothing {
+		version = newest(ctx, registry, ref.Name)
+	}
+	if version.Version == "" {
+		return failed("model", ref.String(), err).tolerable()
+	}
+	if err := registry.MayTag(ctx, version); err != nil {
+		f := failed("model", ref.String(), err)
+		f.Found = version.String() + " may be read, but not tagged: " + f.Found
+		return f
+	}
+	if nothing {
+		f := failed("model", ref.String(), err).tolerable()
+		f.Found = "nothing is promoted yet; may read and tag"
+		return f
+	}
+	return good("model", ref.String(), "%s; may read and tag", version)
+}
+
+func newest(ctx context.Context, registry examinedModels, name slipway.ModelName) slipway.ModelVersion {
+	versions, err := registry.SearchVersions(ctx, mlflow.NameFilter(name))
+	if err != nil || len(versions) == 0 {
+		return slipway.ModelVersion{}
+	}
+	return versions[0].ModelVersion
+}
+
+const (
+	polled   = "the workflow's schedule finds promotions without one"
+	byItself = "let the schedule of the workflow or pipeline ask MLflow, which needs no webhook"
+)
+
+// webhooks looks whether the model registry's webhooks can do anything. A
+// release needs none: what is promoted is also found by asking.
+func (d *doctor) webhooks(ctx context.Context, registry examinedModels) []finding {
+	hooks, err := registry.Webhooks(ctx)
+	switch slipway.CodeOf(err) {
+	case "":
+	case slipway.Unauthorized:
+		return []finding{skip("webhook", "", "not known: only MLflow's admins may see webhooks; %s", polled)}
+	case slipway.Invalid:
+		return []finding{skip("webhook", "", "this MLflow has none; %s", polled)}
+	default:
+		return []finding{failed("webhook", "", err)}
+	}
+	var found []finding
+	for _, hook := range hooks {
+		if hook.Hears() {
+			found = append(found, webhook(ctx, registry, hook))
+		}
+	}
+	if len(found) == 0 {
+		found = []finding{note("webhook", "", "", "none hears of promotions; %s", polled)}
+	}
+	if d.hasStages() {
+		found = append(found, note("webhook", "", "", "MLflow sends nothing when a stage changes; %s", polled))
+	}
+	return found
+}
+
+func (d *doctor) hasStages() bool {
+	return slices.ContainsFunc(d.releases, func(s settings) bool { return s.ref.Stage != "" })
+}
+
+// webhook looks at one of them. Its whole URL is not shown: it may hold a
+// secret. Only one of ours is tested: others' receivers take a test for real.
+func webhook(ctx context.Context, registry examinedModels, hook mlflow.Webhook) finding {
+	const check = "webhook"
+	to, err := url.Parse(hook.URL)
+	switch {
+	case err != nil || to.Host == "":
+		return bad(check, hook.Name, "mend its URL in MLflow", "its URL names no host")
+	case !hook.Active:
+		return note(check, hook.Name, "enable it in MLflow", "it is switched off; %s", polled)
+	case to.Hostname() == "api.github.com" || strings.Contains(to.Path, "/api/v3/repos/"):
+		return bad(check, hook.Name, byItself, "%s cannot take it: GitHub wants a token in a header and event_type in the body, and MLflow can send neither", to.Host)
+	case strings.Contains(to.Path, "/_apis/") && !strings.Contains(to.Path, "/distributedtask/webhooks/"):
+		return bad(check, hook.Name, byItself, "%s cannot take it: Azure DevOps wants a token in a header, and MLflow can send none", to.Host)
+	case !strings.HasPrefix(hook.Name, "slipway"):
+		return skip(check, hook.Name, "to %s; not tested: only those called slipway… are, for a test looks real to a receiver", to.Host)
+	}
+	if err := registry.TestWebhook(ctx, hook); err != nil {
+		return failed(check, hook.Name, err)
+	}
+	return good(check, hook.Name, "a test event arrived at %s", to.Host)
+}
