@@ -48,7 +48,7 @@ func TestE2EKubectlRolloutUndo(t *testing.T) {
 // awaitSettled waits until the target serves the image alone.
 func (s *scene) awaitSettled(image slipway.Digest) {
 	s.t.Helper()
-	for deadline := time.Now().Add(3 * time.Minute); ; time.Sleep(250 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); ; time.Sleep(250 * time.Millisecond) { //nolint:forbidigo // nothing tells when the pods are gone
 		o, err := s.target.Observe(s.t.Context())
 		if err == nil && o.Settled(image) {
 			return

@@ -47,8 +47,12 @@ func (d *doctor) azureRegistry(ctx context.Context, world *ports, repository str
 
 func azureLogIn(ctx context.Context, cloud examinedCloud, host string) finding {
 	const check = "Azure"
-	if _, err := cloud.Login(ctx, host); err != nil {
+	login, err := cloud.Login(ctx, host)
+	switch {
+	case err != nil:
 		return failed(check, host, err).tolerable() // docker login's credentials may do
+	case login == azure.Login{}:
+		return skip(check, host, "nothing to sign in with; the image registry is asked as docker login left it, or as anybody")
 	}
 	return good(check, host, "signed in; the image registry takes the identity")
 }

@@ -65,12 +65,15 @@ func TestDoctorPulling(t *testing.T) {
 	}
 }
 
-type fakeCloud struct{ err error }
+type fakeCloud struct {
+	err   error
+	login azure.Login
+}
 
 func (f fakeCloud) Cluster(context.Context, azure.ClusterRef) (azure.Cluster, error) {
 	return azure.Cluster{}, f.err
 }
-func (f fakeCloud) Login(context.Context, string) (azure.Login, error) { return azure.Login{}, f.err }
+func (f fakeCloud) Login(context.Context, string) (azure.Login, error) { return f.login, f.err }
 
 func TestDoctorAzure(t *testing.T) {
 	t.Parallel()
@@ -78,11 +81,16 @@ func TestDoctorAzure(t *testing.T) {
 	if f := azureCluster(t.Context(), fakeCloud{}, azure.ClusterRef{Name: "c"}); f.Mark != works {
 		t.Errorf("%+v", f)
 	}
-	if f := azureCluster(t.Context(), fakeCloud{refused}, azure.ClusterRef{Name: "c"}); f.Mark != fails || f.Fix != refused.Hint {
+	if f := azureCluster(t.Context(), fakeCloud{err: refused}, azure.ClusterRef{Name: "c"}); f.Mark != fails || f.Fix != refused.Hint {
 		t.Errorf("%+v", f)
 	}
-	if f := azureLogIn(t.Context(), fakeCloud{refused}, "r.azurecr.io"); f.Mark != noted || f.Fix != refused.Hint {
+	if f := azureLogIn(t.Context(), fakeCloud{err: refused}, "r.azurecr.io"); f.Mark != noted || f.Fix != refused.Hint {
 		t.Errorf("%+v", f)
+	}
+	for login, want := range map[azure.Login]standing{{}: skipped, {Username: "ada", Password: "x"}: works} {
+		if f := azureLogIn(t.Context(), fakeCloud{login: login}, "r.azurecr.io"); f.Mark != want {
+			t.Errorf("%+v, want %s", f, want)
+		}
 	}
 }
 

@@ -244,9 +244,9 @@ stages:
               steps:
                 - {download: current, artifact: none, condition: failed()}
                 - bash: |
-                    trap 'echo told; exit 1' TERM
+                    sleep 60 >/dev/null 2>&1 & trap "echo told; kill $!; exit 1" TERM
                     echo waiting
-                    while :; do read -t 1 < <(:) || :; done
+                    wait
                   name: work
                 - {bash: exit 0, name: after}
                 - {bash: exit 0, name: recover, condition: canceled()}
