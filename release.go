@@ -86,6 +86,7 @@ type Release struct {
 	BackFailure   *Failure          `json:"backFailure,omitempty"` // why the way back failed
 	Verdict       *Verdict          `json:"verdict,omitempty"`
 	Spans         []Span            `json:"spans,omitempty"` // how long each step took
+	Told          map[string]string `json:"told,omitempty"`  // by channel, where its message of the release is; by CHANNEL/ended, that it knows the end
 	Created       time.Time         `json:"created"`
 	Ended         time.Time         `json:"ended,omitzero"`
 }

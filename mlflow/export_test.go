@@ -12,6 +12,7 @@ var (
 	ParseRetryAfter  = parseRetryAfter
 	CheckPath        = checkPath
 	OneLine          = oneLine
+	CauseOf          = causeOf
 )
 
 // FailureText returns what is made of an error's body.

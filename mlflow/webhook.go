@@ -1,6 +1,7 @@
 package mlflow
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,55 +29,63 @@ type Webhook struct {
 // stages.
 func (w Webhook) Hears() bool { return slices.Contains(w.Events, "MODEL_VERSION_ALIAS.CREATED") }
 
-// wireWebhooks is MLflow's JSON of webhooks (webhooks.proto).
-type wireWebhooks struct {
-	Webhooks []struct {
-		ID     string `json:"webhook_id"`
-		Name   string `json:"name"`
-		URL    string `json:"url"`
-		Status string `json:"status"`
-		Events []struct {
-			Entity string `json:"entity"`
-			Action string `json:"action"`
-		} `json:"events"`
-	} `json:"webhooks"`
+// wireWebhook is MLflow's JSON of a webhook (webhooks.proto).
+type wireWebhook struct {
+	ID     string `json:"webhook_id"`
+	Name   string `json:"name"`
+	URL    string `json:"url"`
+	Status string `json:"status"`
+	Events []struct {
+		Entity string `json:"entity"`
+		Action string `json:"action"`
+	} `json:"events"`
+}
+
+func (w wireWebhook) webhook() Webhook {
+	hook := Webhook{ID: w.ID, Name: oneLine(w.Name), URL: w.URL, Active: w.Status == "ACTIVE"}
+	for _, e := range w.Events {
+		hook.Events = append(hook.Events, e.Entity+"."+e.Action)
+	}
+	return hook
 }
 
 // askedAnew is how often the webhooks are asked for where there are any: each
 // of several workers may invent a key of its own for their secrets, and then
-// fails to read what another stored.
-const askedAnew = 8
+// fails to read what another stored. Where all have failed so, it goes on to
+// askedAtMost: one of four workers answers then, but for once in 10,000.
+const (
+	askedAnew   = 8
+	askedAtMost = 32
+)
 
 // Webhooks lists the webhooks, the newest first. Code Unauthorized: only
 // MLflow's admins may see them; Invalid: the server has none, as before MLflow
 // 3.3 and with a file store; Unavailable: it cannot read them, now or now and
-// then.
+// then. In the last case it returns the webhooks beside the error.
 func (c *Client) Webhooks(ctx context.Context) ([]Webhook, error) {
 	const op = "listing webhooks"
 	q := call{op: op, path: api + "webhooks", query: url.Values{"max_results": {fmt.Sprint(maxWebhooks)}}, fresh: true}
 	var hooks []Webhook
-	for range askedAnew {
-		var out wireWebhooks
-		if err := c.askOnce(ctx, q, &out); err != nil {
+	var failed error
+	for n := 0; n < askedAnew || (hooks == nil && n < askedAtMost); n++ {
+		var out struct {
+			Webhooks []wireWebhook `json:"webhooks"`
+		}
+		switch err := c.askOnce(ctx, q, &out); {
+		case unreadable(err):
+			failed = err
+			continue
+		case err != nil:
 			return nil, webhookError(op, err)
+		case len(out.Webhooks) == 0:
+			return nil, nil
 		}
-		if hooks = out.webhooks(); len(hooks) == 0 {
-			break
+		hooks = hooks[:0]
+		for _, w := range out.Webhooks {
+			hooks = append(hooks, w.webhook())
 		}
 	}
-	return hooks, nil
-}
-
-func (w wireWebhooks) webhooks() []Webhook {
-	var hooks []Webhook
-	for _, wire := range w.Webhooks {
-		hook := Webhook{ID: wire.ID, Name: oneLine(wire.Name), URL: wire.URL, Active: wire.Status == "ACTIVE"}
-		for _, e := range wire.Events {
-			hook.Events = append(hook.Events, e.Entity+"."+e.Action)
-		}
-		hooks = append(hooks, hook)
-	}
-	return hooks
+	return hooks, webhookError(op, failed)
 }
 
 // webhookError explains what only happens to webhooks.
@@ -86,24 +95,50 @@ func webhookError(op string, err error) error {
 		return err
 	}
 	switch {
-	case r.status == http.StatusInternalServerError && r.code != "" && r.text == "":
+	case unreadable(err):
 		return (&slipway.Error{Op: op, Code: slipway.Unavailable, Message: "MLflow cannot read its webhooks' secrets, now or now and then", Err: r}).
-			WithHint("set MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY on the MLflow server, the same for all its workers, and create the webhooks again")
+			WithHint("set MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY on the MLflow server, the same for all its workers, and create the webhooks again (docs/CICD_WORKFLOW_GUIDE.md, \"Webhooks that nobody can read\")")
 	case r.status == http.StatusForbidden:
 		return (&slipway.Error{Op: op, Code: slipway.Unauthorized, Message: "only MLflow's admins may see webhooks", Err: r}).
 			WithHint("run this as an admin of MLflow, or look there")
-	case r.status == http.StatusNotFound:
+	case r.status == http.StatusNotFound && r.route:
 		return (&slipway.Error{Op: op, Code: slipway.Invalid, Message: "this MLflow has no webhooks", Err: r}).
 			WithHint("update MLflow to 3.3 or newer, with a database")
+	case r.status == http.StatusBadRequest && addressHint(r.text) != "":
+		return (&slipway.Error{Op: op, Code: slipway.Invalid, Message: "MLflow does not send there", Err: r}).WithHint("%s", addressHint(r.text))
 	}
 	return err
 }
 
-// TestWebhook lets the model registry send the webhook a test event and returns
-// an error that says why it did not arrive. Code Unavailable: it did not; the
-// others are those of every call.
-func (c *Client) TestWebhook(ctx context.Context, w Webhook) error {
-	op := "testing the webhook " + w.Name
+// addressHint is what mends that MLflow does not send to an address, by what it
+// says of it; "" for other words (mlflow/utils/validation.py, mlflow/webhooks/ssrf.py).
+func addressHint(text string) string {
+	switch {
+	case strings.Contains(text, "non-public IP"), strings.Contains(text, "not a public IP"):
+		return "MLflow sends nothing to private addresses: give the receiver one, or set MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS=true on the MLflow server"
+	case strings.Contains(text, "Webhook URL hostname"), strings.Contains(text, "NameResolutionError"):
+		return "use a name that MLflow's machine can resolve"
+	case strings.Contains(text, "URL scheme"):
+		return "MLflow sends to https addresses only: give the receiver a certificate, or set MLFLOW_WEBHOOK_ALLOWED_SCHEMES=http,https on the MLflow server"
+	case strings.Contains(text, "CERTIFICATE_VERIFY_FAILED"):
+		return "give the receiver a certificate of a public authority: for webhooks MLflow trusts the Python package certifi alone, whatever REQUESTS_CA_BUNDLE says"
+	case strings.Contains(text, "SSLError"), strings.Contains(text, "SSL:"):
+		return "the receiver does not speak TLS on that port: name the port that does, or put a proxy with a certificate before it"
+	}
+	return ""
+}
+
+// Delivery is what became of an event that was sent as a test.
+type Delivery struct {
+	Arrived bool   `json:"arrived"`           // the receiver took it
+	Status  int    `json:"status,omitempty"`  // what it answered; 0: nothing
+	Answer  string `json:"answer,omitempty"`  // the beginning of that, in one line
+	Failure string `json:"failure,omitempty"` // why it did not get there, in MLflow's words
+}
+
+// SendTest lets the model registry send the webhook a test event, which looks
+// to a receiver like a promotion of a model called example_model.
+func (c *Client) SendTest(ctx context.Context, w Webhook) (Delivery, error) {
 	var out struct {
 		Result struct {
 			Success bool   `json:"success"`
@@ -113,21 +148,62 @@ func (c *Client) TestWebhook(ctx context.Context, w Webhook) error {
 		} `json:"result"`
 	}
 	body := map[string]any{"event": map[string]string{"entity": "MODEL_VERSION_ALIAS", "action": "CREATED"}}
-	err := c.ask(ctx, call{op: op, method: http.MethodPost, path: api + "webhooks/" + url.PathEscape(w.ID) + "/test", body: body, once: true}, &out)
-	if err != nil || out.Result.Success {
+	err := c.askAnyWorker(ctx, call{op: testOp(w), method: http.MethodPost, path: webhookPath(w.ID) + "/test", body: body}, &out)
+	r := out.Result
+	return Delivery{Arrived: r.Success, Status: r.Status, Answer: oneLine(r.Body), Failure: causeOf(r.Error, w)}, err
+}
+
+// causeOf is the innermost of the exceptions that MLflow tells of, without the
+// webhook's path, which may be secret.
+func causeOf(text string, w Webhook) string {
+	text = strings.TrimPrefix(text, "Failed to test webhook: ")
+	if i := strings.LastIndex(text, "(Caused by "); i >= 0 {
+		text = strings.TrimRight(text[i+len("(Caused by "):], `)"'`)
+	}
+	if to, err := url.Parse(w.URL); err == nil && len(to.RequestURI()) > 1 {
+		text = strings.ReplaceAll(text, to.RequestURI(), "/…")
+	}
+	return oneLine(text)
+}
+
+func testOp(w Webhook) string { return "testing the webhook " + w.Name }
+
+// TestWebhook lets the model registry send the webhook a test event and returns
+// an error that says why it did not arrive. Code Unavailable: it did not; the
+// others are those of every call.
+func (c *Client) TestWebhook(ctx context.Context, w Webhook) error {
+	d, err := c.SendTest(ctx, w)
+	if err != nil {
 		return err
 	}
-	e := slipway.Errorf(slipway.Unavailable, op, "%s", "it does not arrive: "+orNone(oneLine(out.Result.Error)))
-	switch r := out.Result; {
-	case r.Status != 0:
-		e.Message = fmt.Sprintf("its receiver answers %d %s", r.Status, http.StatusText(r.Status))
-		return e.WithHint("look into the receiver's log, and whether it has the webhook's secret")
-	case strings.Contains(r.Error, "non-public IP"):
-		e.Message = "MLflow sends nothing to private addresses"
-		return e.WithHint("give the receiver a public address, or set MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS=true on the MLflow server")
-	case strings.Contains(r.Error, "scheme"):
-		e.Message = "MLflow sends to https addresses only"
-		return e.WithHint("give the receiver a certificate, or set MLFLOW_WEBHOOK_ALLOWED_SCHEMES=http,https on the MLflow server")
+	return d.Problem(w)
+}
+
+// Problem explains why the event did not arrive; nil: it did.
+func (d Delivery) Problem(w Webhook) error {
+	if d.Arrived {
+		return nil
 	}
-	return e.WithHint("see whether MLflow's machine reaches the receiver; it uses no proxy for webhooks")
+	e := slipway.Errorf(slipway.Unavailable, testOp(w), "%s", "it does not arrive: "+orNone(d.Failure))
+	if d.Status == 0 {
+		return e.WithHint("%s", cmp.Or(addressHint(d.Failure), "see whether MLflow's machine reaches the receiver; it uses no proxy for webhooks"))
+	}
+	e.Message = fmt.Sprintf("its receiver answers %d %s", d.Status, http.StatusText(d.Status))
+	if d.Answer != "" {
+		e.Message += ": " + d.Answer
+	}
+	return e.WithHint("%s", answerHint(d.Status))
+}
+
+// answerHint is what mends that a receiver answers with the status.
+func answerHint(status int) string {
+	switch {
+	case status == http.StatusUnauthorized, status == http.StatusForbidden:
+		return "let webhook and receiver have the same secret: slipway webhook create sets it again"
+	case status == http.StatusNotFound, status == http.StatusMethodNotAllowed:
+		return "look at the path of the webhook's URL"
+	case status == http.StatusTooManyRequests, status >= http.StatusInternalServerError:
+		return "look into the receiver's log; MLflow has tried four times"
+	}
+	return "look into the receiver's log"
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -77,7 +78,7 @@ const leastSecret = 4
 // secrets returns the lines of all secrets that the environment holds.
 func secrets(getenv func(string) string) []string {
 	var list []string
-	for _, name := range secretVariables {
+	for _, name := range slices.Concat(secretVariables, notifySecrets) {
 		list = append(list, secretLines(getenv(name))...)
 	}
 	for _, name := range urlVariables {
@@ -235,9 +236,15 @@ func urlOf(r slipway.Release) string {
 	return "http://" + ref.Host
 }
 
-// concluded tells the CI system how a release ended: outputs, an annotation
-// where it did not become live, and the summary.
+// concluded tells people and the CI system how a release ended.
 func (p *program) concluded(out rollout.Outcome) error {
+	p.tellEnd(out)
+	return p.concludedInCI(out)
+}
+
+// concludedInCI tells the CI system: outputs, an annotation where it did not
+// become live, and the summary.
+func (p *program) concludedInCI(out rollout.Outcome) error {
 	if p.ci == nil {
 		return nil
 	}

@@ -19,6 +19,8 @@ type cli struct {
 
 	Init    initCommand    `cmd:"" group:"whole" help:"Write slipway.yaml, a GitHub workflow or an Azure pipeline, and a Kubernetes manifest into a repository."`
 	Pending pendingCommand `cmd:"" group:"whole" help:"List what is promoted and not live yet. Changes nothing."`
+	Relay   relayCommand   `cmd:"" group:"whole" help:"Receive MLflow's webhooks, look at what is promoted, and start the workflow, the pipeline or the release itself. Runs until it is stopped."`
+	Webhook webhookCommand `cmd:"" group:"whole" help:"Manage the webhook by which MLflow tells of promotions."`
 
 	Extract  extractCommand  `cmd:"" group:"steps" help:"Resolve the model reference and write release.json."`
 	Validate validateCommand `cmd:"" group:"steps" help:"Download the model and check that it can be served."`

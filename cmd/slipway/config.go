@@ -24,6 +24,8 @@ const configLimit = 1 << 20
 // config is slipway.yaml.
 type config struct {
 	Models []configModel `yaml:"models"`
+	Relay  configRelay   `yaml:"relay"`
+	Notify configNotify  `yaml:"notify"`
 
 	path string
 	tree *ast.File
@@ -36,6 +38,7 @@ type configModel struct {
 	Image        string              `yaml:"image"`
 	Target       string              `yaml:"target"`
 	Environments []configEnvironment `yaml:"environments"`
+	Start        string              `yaml:"start"` // what slipway relay starts, where it is not the relay's
 }
 
 // configEnvironment is a named target with its settings.
@@ -99,7 +102,7 @@ func (c *config) syntax(err error) error {
 	}
 	position := at.GetToken().Position
 	return usageError{usagef("%s:%d:%d: %s", c.path, position.Line, position.Column, at.GetMessage()).
-		WithHint("known keys: models, model, image, target, environments, name, env, secretEnv, requests, cpu, memory, startup, after")}
+		WithHint("known keys: models, model, image, target, environments, name, env, secretEnv, requests, cpu, memory, startup, after, relay, start, notify, slack, channel, email, from, to, github")}
 }
 
 // wrong is an error at a path of the file, "$.models[0].model".
@@ -134,6 +137,9 @@ func parent(path string) string {
 }
 
 func (c *config) validate() error {
+	if err := c.validateStart("$.relay.start", c.Relay.Start); err != nil {
+		return err
+	}
 	for i, m := range c.Models {
 		if err := c.validateModel(fmt.Sprintf("$.models[%d]", i), m); err != nil {
 			return err
@@ -153,6 +159,9 @@ func (c *config) validateModel(path string, m configModel) error {
 	}
 	if _, err := slipway.ParseModelRef(m.Model); err != nil {
 		return c.wrong(path+".model", "%v", err)
+	}
+	if err := c.validateStart(path+".start", m.Start); err != nil {
+		return err
 	}
 	if m.Target != "" {
 		return c.validateTarget(path+".target", m.Target)

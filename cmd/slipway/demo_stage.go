@@ -183,6 +183,7 @@ func (s *stage) move(ctx context.Context) error {
 func (s *stage) playing(p *program) *program {
 	own := map[string]string{"XDG_CACHE_HOME": filepath.Join(s.dir, "cache"), "XDG_STATE_HOME": filepath.Join(s.dir, "state"), "DOCKER_CONFIG": s.dir}
 	playing := *p
+	playing.telling = &telling{} // nobody is told of a play
 	playing.getenv = func(name string) string {
 		if value, ok := own[name]; ok {
 			return value

@@ -82,9 +82,8 @@ func (p *program) pending(ctx context.Context, s settings, retry bool) (*pending
 	if err != nil {
 		return nil, err
 	}
-	j.release.Model = version
 	where := fmt.Sprintf("%s in %s", version, orElse(s.environment, s.targetText()))
-	switch would, err := j.wouldNow(ctx); {
+	switch would, err := j.outlook(ctx, version); {
 	case err != nil:
 		p.story.warn("resolve", "%s is taken as pending, for its target cannot be asked: %v", where, err)
 	case would != "deploy" && (would != "quarantined" || !retry):
@@ -95,12 +94,14 @@ func (p *program) pending(ctx context.Context, s settings, retry bool) (*pending
 	return &pendingRelease{Model: s.ref.String(), Version: version.Version, Environment: s.environment, Target: s.targetText()}, nil
 }
 
-// wouldNow is what a deploy would do by the target's record.
-func (j *journey) wouldNow(ctx context.Context) (string, error) {
+// outlook is what a deploy of the version would do by the target's record:
+// deploy, nothing-to-do, quarantined or held.
+func (j *journey) outlook(ctx context.Context, version slipway.ModelVersion) (string, error) {
 	record, err := j.journal.Load(ctx)
 	if err != nil {
 		return "", err
 	}
+	j.release.Model = version
 	return j.would(record), nil
 }
 

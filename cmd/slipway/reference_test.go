@@ -55,8 +55,14 @@ func reference(app *kong.Application, env *environment) []byte {
 }
 
 func chapter(b *bytes.Buffer, command *kong.Node, env *environment) {
-	fmt.Fprintf(b, "\n### slipway %s\n\n", command.Name)
-	synopsis := "slipway " + command.Name
+	for _, below := range command.Children {
+		chapter(b, below, env)
+	}
+	if len(command.Children) > 0 {
+		return
+	}
+	synopsis := command.FullPath()
+	fmt.Fprintf(b, "\n### %s\n\n", synopsis)
 	for _, argument := range command.Positional {
 		synopsis += " [" + argument.Tag.PlaceHolder + "]"
 	}

@@ -71,6 +71,7 @@ func (j *journey) Verify(ctx context.Context, o slipway.Observation, r slipway.R
 // relay tells the driver's events; where it tells that all replicas were asked,
 // with the figures.
 func (j *journey) relay(e slipway.Event) {
+	j.tellBegun(e)
 	switch {
 	case e.Kind == slipway.Succeeded && e.Step == "verify" && j.verdict.Passed:
 		e.Message = checkedText(j.verdict)
@@ -215,6 +216,7 @@ type outcomeResult struct {
 // finish keeps what became of the release for the next step, and says it.
 func (j *journey) finish(ctx context.Context, h handover, out rollout.Outcome, err error) error {
 	j.settle(ctx, &out, err)
+	j.carry(&out.Release)
 	if out.Release.ID != "" {
 		if err := h.write(out.Release); err != nil {
 			return err

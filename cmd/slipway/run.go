@@ -25,6 +25,8 @@ type program struct {
 	blamed         bool              // it knows already what failed
 	said           map[string]string // the outputs it has
 	connect        func(settings) (*ports, error)
+	config         string        // slipway.yaml, as --config names it
+	telling        *telling      // how it tells what became of releases; nil: there was nothing to tell
 	lease          time.Duration // how long a cluster's lock outlives its holder; 0: as package kube has it
 }
 
@@ -55,11 +57,12 @@ func (p *program) execute(ctx context.Context, args []string) int {
 	if err := env.arguments(parsed); err != nil {
 		return p.fail(ctx, err)
 	}
-	p.json = c.Output == "json"
+	p.json, p.config = c.Output == "json", c.Config
 	p.joinCI()
 	p.story = newStory(p.stderr, p.getenv, p.ci)
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	err = parsed.Run(p, &c)
+	p.finishTelling(ctx)
 	p.story.close()
 	code := p.fail(ctx, err)
 	p.leaveCI(err)

@@ -35,6 +35,7 @@ func TestScripts(t *testing.T) {
 			"hastag":   hasTag,
 			"output":   output,
 			"handed":   handed,
+			"listens":  listens,
 		},
 	})
 }

@@ -161,6 +161,11 @@ func threeVersions(t *testing.T) *world {
 // all it said. wrap, which may be nil, gets hold of the ports before the target
 // is made of them and again afterwards, when they have one.
 func (w *world) slipway(ctx context.Context, wrap func(*ports), args ...string) (int, string) {
+	return w.run(ctx, wrap, func(*program) {}, args...)
+}
+
+// run is slipway with a program that set has changed.
+func (w *world) run(ctx context.Context, wrap func(*ports), set func(*program), args ...string) (int, string) {
 	var out bytes.Buffer
 	p := &program{stdin: strings.NewReader(""), stdout: &out, stderr: &out, getenv: w.getenv}
 	p.connect = func(s settings) (*ports, error) {
@@ -173,5 +178,6 @@ func (w *world) slipway(ctx context.Context, wrap func(*ports), args ...string) 
 		wrap(to)
 		return to, err
 	}
+	set(p)
 	return p.execute(ctx, args), out.String()
 }

@@ -14,6 +14,8 @@ import (
 // state is what the server remembers. Everything in it is reached with
 // Server.mu held.
 type state struct {
+	webhooks []*webhook // the newest first
+
 	models map[string]*model
 	logged map[string]*logged
 	runs   map[string]*run

@@ -31,13 +31,16 @@ func (s *Server) route() {
 		"runs/get":                              {"GET": s.getRun},
 		"runs/outputs":                          {"POST": s.logOutputs},
 		"artifacts/list":                        {"GET": s.listRun},
+		"webhooks":                              {"GET": s.listWebhooks, "POST": s.createWebhook},
 	}
 	for _, prefix := range []string{"/api/2.0/mlflow/", "/ajax-api/2.0/mlflow/"} {
 		for path, m := range table {
 			s.mux.HandleFunc(prefix+path, s.handle(m))
 		}
-		s.mux.HandleFunc(prefix+"logged-models/{id}", s.handleLogged(map[string]func(string, params) (any, error){"GET": s.getLogged, "PATCH": s.finalizeLogged}))
-		s.mux.HandleFunc(prefix+"logged-models/{id}/artifacts/directories", s.handleLogged(map[string]func(string, params) (any, error){"GET": s.listLogged}))
+		s.mux.HandleFunc(prefix+"logged-models/{id}", s.handleOne(map[string]func(string, params) (any, error){"GET": s.getLogged, "PATCH": s.finalizeLogged}))
+		s.mux.HandleFunc(prefix+"webhooks/{id}", s.handleOne(map[string]func(string, params) (any, error){"GET": s.getWebhook, "PATCH": s.updateWebhook, "DELETE": s.deleteWebhook}))
+		s.mux.HandleFunc("POST "+prefix+"webhooks/{id}/test", s.testWebhook)
+		s.mux.HandleFunc(prefix+"logged-models/{id}/artifacts/directories", s.handleOne(map[string]func(string, params) (any, error){"GET": s.listLogged}))
 	}
 	s.mux.HandleFunc("GET /ajax-api/2.0/mlflow/logged-models/{id}/artifacts/files", s.loggedFile)
 	s.mux.HandleFunc("GET /model-versions/get-artifact", s.versionFile)
@@ -48,7 +51,7 @@ func (s *Server) route() {
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { notFoundPage(w) })
 }
 
-func (s *Server) handleLogged(by map[string]func(string, params) (any, error)) http.HandlerFunc {
+func (s *Server) handleOne(by map[string]func(string, params) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		m := methods{}
 		for method, f := range by {

@@ -32,12 +32,14 @@ type Config struct {
 	Users            []User // with any, all but the health check asks for one
 	Storage          Storage
 	NoServeArtifacts bool             // --no-serve-artifacts
+	LooseWebhooks    bool             // MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS=true, MLFLOW_WEBHOOK_ALLOWED_SCHEMES=http,https
 	ArtifactRoot     string           // where logged models and runs are put; default "mlflow-artifacts:", with NoServeArtifacts "/srv/mlflow/artifacts"
 	Now              func() time.Time // default time.Now
 	SignedFor        time.Duration    // how long presigned URLs live; default 5 minutes
 }
 
-// User may use the server; with ReadOnly it may not change anything.
+// User may use the server; with ReadOnly it may not change anything, nor see
+// webhooks, as only admins may.
 type User struct {
 	Name, Password string
 	ReadOnly       bool
@@ -185,7 +187,7 @@ func (s *Server) authorized(w http.ResponseWriter, r *http.Request, path string)
 		if u.Name != name || subtle.ConstantTimeCompare([]byte(u.Password), []byte(password)) == 0 {
 			continue
 		}
-		if u.ReadOnly && r.Method != http.MethodGet {
+		if u.ReadOnly && (r.Method != http.MethodGet || strings.Contains(path, "/2.0/mlflow/webhooks")) {
 			respond(w, http.StatusForbidden, media, "Permission denied")
 			return false
 		}

@@ -36,7 +36,7 @@ type kase struct {
 }
 
 func cases() []kase {
-	all := [][]kase{promotions, searches, writings, sources, downloads, wires}
+	all := [][]kase{promotions, searches, writings, sources, downloads, wires, webhooks}
 	var list []kase
 	for _, group := range all {
 		list = append(list, group...)
