@@ -20,7 +20,7 @@ import (
 // was killed may still be at it.
 func TestE2EGitHubCancelled(t *testing.T) {
 	t.Parallel()
-	for name, at := range map[string]string{"in the rollout": inRollout, "in the verification": inVerify} {
+	for name, at := range map[string]string{"cancelled in the rollout": inRollout, "cancelled in the verification": inVerify} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := newForge(t, "logistic", "forest")

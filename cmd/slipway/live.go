@@ -232,10 +232,10 @@ func (l *live) write(stay []string) {
 	if up := min(l.rows(), lines-1); up > 0 {
 		fmt.Fprintf(&b, "\r\x1b[%dA", up)
 	}
-	if columns != l.columns { // forget which lines were broken, or they are joined again later
+	if columns != l.columns && l.columns > 0 { // forget which lines were broken, or they are joined again later
 		b.WriteString("\r\x1b[J")
-		l.columns = columns
 	}
+	l.columns = columns // of the first time nothing is to be forgotten: a question may stand there
 	for _, line := range stay {
 		b.WriteString("\r" + line + "\x1b[K\n")
 	}
