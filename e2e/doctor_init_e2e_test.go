@@ -54,7 +54,7 @@ func checkWritten(t *testing.T, dir string) {
 	}
 }
 
-// filesOf are the files below a folder with their sizes and times.
+// filesOf are the files below a folder with their times.
 func filesOf(t testing.TB, dir string) []string {
 	t.Helper()
 	var all []string

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -17,11 +18,11 @@ const maxWebhooks = 1000
 
 // Webhook is where the model registry sends events to.
 type Webhook struct {
-	ID     string   `json:"id"`
-	Name   string   `json:"name"`
-	URL    string   `json:"url"` // may hold a secret: not for logs
-	Events []string `json:"events"`
-	Active bool     `json:"active"`
+	ID     string
+	Name   string
+	URL    string // may hold a secret: not for logs
+	Events []string
+	Active bool
 }
 
 // Hears reports whether it is sent promotions by alias. MLflow sends none of
@@ -100,10 +101,10 @@ func webhookError(op string, err error) error {
 }
 
 // TestWebhook lets the model registry send the webhook a test event and returns
-// an error that says why it did not arrive. Code Unavailable: it did not; the
-// others are those of every call.
+// an error that says why it did not arrive. Code Unavailable: it did not, also
+// when ctx ends before the receiver answers; the others are those of every call.
 func (c *Client) TestWebhook(ctx context.Context, w Webhook) error {
-	op := "testing the webhook " + w.Name
+	op := testOp(w)
 	var out struct {
 		Result struct {
 			Success bool   `json:"success"`
@@ -114,10 +115,13 @@ func (c *Client) TestWebhook(ctx context.Context, w Webhook) error {
 	}
 	body := map[string]any{"event": map[string]string{"entity": "MODEL_VERSION_ALIAS", "action": "CREATED"}}
 	err := c.ask(ctx, call{op: op, method: http.MethodPost, path: api + "webhooks/" + url.PathEscape(w.ID) + "/test", body: body, once: true}, &out)
-	if err != nil || out.Result.Success {
+	switch {
+	case err != nil && ctx.Err() != nil: // MLflow, which lists webhooks at once, is itself waiting, and tries four times
+		return (&slipway.Error{Op: op, Code: slipway.Unavailable, Message: "its receiver does not answer", Err: context.Cause(ctx)}).WithHint(unheard)
+	case err != nil || out.Result.Success:
 		return err
 	}
-	e := slipway.Errorf(slipway.Unavailable, op, "%s", "it does not arrive: "+orNone(oneLine(out.Result.Error)))
+	e := slipway.Errorf(slipway.Unavailable, op, "%s", "it does not arrive: "+orNone(causeOf(out.Result.Error, w)))
 	switch r := out.Result; {
 	case r.Status != 0:
 		e.Message = fmt.Sprintf("its receiver answers %d %s", r.Status, http.StatusText(r.Status))
@@ -129,5 +133,30 @@ func (c *Client) TestWebhook(ctx context.Context, w Webhook) error {
 		e.Message = "MLflow sends to https addresses only"
 		return e.WithHint("give the receiver a certificate, or set MLFLOW_WEBHOOK_ALLOWED_SCHEMES=http,https on the MLflow server")
 	}
-	return e.WithHint("see whether MLflow's machine reaches the receiver; it uses no proxy for webhooks")
+	return e.WithHint(unheard)
+}
+
+const unheard = "see whether MLflow's machine reaches the receiver; it uses no proxy for webhooks"
+
+func testOp(w Webhook) string { return "testing the webhook " + w.Name }
+
+// namedURL matches where Python's requests and MLflow name an address.
+var namedURL = regexp.MustCompile(`(?i)(\bwith url: |\bhttps?://)[^\s'")]+`)
+
+// causeOf is the innermost of the exceptions that MLflow tells of, without the
+// webhook's path and query, which may be secret.
+func causeOf(text string, w Webhook) string {
+	text = strings.TrimPrefix(text, "Failed to test webhook: ")
+	if i := strings.LastIndex(text, "(Caused by "); i >= 0 {
+		text = strings.TrimRight(text[i+len("(Caused by "):], `)"'`)
+	}
+	text = namedURL.ReplaceAllString(text, "${1}…")
+	if to, err := url.Parse(w.URL); err == nil {
+		for _, part := range []string{to.RequestURI(), to.EscapedPath(), to.Path} {
+			if len(part) > 1 {
+				text = strings.ReplaceAll(text, part, "/…")
+			}
+		}
+	}
+	return oneLine(text)
 }
