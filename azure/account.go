@@ -24,7 +24,7 @@ import (
 // Config is what an Account must be told. Getenv is required.
 type Config struct {
 	Getenv    func(name string) string // the variables that docs/azure.md lists; empty counts as unset
-	Transport http.RoundTripper        // nil: like http.DefaultTransport, which honours proxies
+	Transport http.RoundTripper        // nil: like http.DefaultTransport, which honours proxies, within limits
 	Told      func(message string)     // told once how we sign in; nil: nobody
 	Backoff   time.Duration            // before the second of four attempts of a request, more before each further; default 800 ms
 }
@@ -41,14 +41,18 @@ type Account struct {
 	told   func(string)
 	retry  policy.RetryOptions
 	cloud  sovereign
+	now    func() time.Time
+
+	cloudErr error // why no cloud is known
 
 	choosing   sync.Mutex
 	way        way // how it signs in, once that has been chosen
 	credential azcore.TokenCredential
 
-	mu     sync.Mutex
-	tokens map[string]*cached[azcore.AccessToken] // by scope
-	logins map[string]*cached[Login]              // by host
+	mu      sync.Mutex
+	tokens  map[string]*cached[azcore.AccessToken] // by scope
+	logins  map[string]*cached[Login]              // by host
+	anybody map[string]bool                        // hosts that were told to be asked without an identity
 }
 
 // New returns an account. It sends nothing yet.
@@ -57,23 +61,27 @@ func New(c Config) *Account {
 		c.Told = func(string) {}
 	}
 	if c.Transport == nil {
-		c.Transport = http.DefaultTransport.(*http.Transport).Clone()
+		c.Transport = defaultWire()
 	}
+	known, err := sovereignOf(authorityHost.of(c.Getenv))
 	return &Account{
-		getenv: c.Getenv,
-		wire:   c.Transport,
-		told:   c.Told,
-		retry:  policy.RetryOptions{RetryDelay: c.Backoff, TryTimeout: tryLimit},
-		cloud:  sovereignOf(c.Getenv("AZURE_AUTHORITY_HOST")),
-		tokens: map[string]*cached[azcore.AccessToken]{},
-		logins: map[string]*cached[Login]{},
+		getenv:   c.Getenv,
+		wire:     c.Transport,
+		told:     c.Told,
+		retry:    policy.RetryOptions{RetryDelay: c.Backoff, TryTimeout: tryLimit},
+		cloud:    known,
+		cloudErr: err,
+		now:      time.Now,
+		tokens:   map[string]*cached[azcore.AccessToken]{},
+		logins:   map[string]*cached[Login]{},
+		anybody:  map[string]bool{},
 	}
 }
 
 // Token returns a bearer token for the scope ("https://…/.default"). Tokens are
 // kept and replaced before they expire. The codes: Unauthorized where Microsoft
-// Entra refuses us or nothing to sign in with is there, Unavailable where it is
-// out of reach.
+// Entra refuses us or nothing to sign in with is there, Invalid where
+// AZURE_AUTHORITY_HOST names no cloud, Unavailable where it is out of reach.
 func (a *Account) Token(ctx context.Context, scope string) (string, error) {
 	t, err := a.GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{scope}})
 	return t.Token, err
@@ -95,7 +103,7 @@ func (a *Account) GetToken(ctx context.Context, o policy.TokenRequestOptions) (a
 		a.tokens[o.Scopes[0]] = kept
 	}
 	a.mu.Unlock()
-	return kept.get(func() (azcore.AccessToken, life, error) {
+	return kept.get(ctx, a.now(), func(ctx context.Context) (azcore.AccessToken, life, error) {
 		t, err := a.mint(ctx, o)
 		return t, life{refresh: t.RefreshOn, end: t.ExpiresOn}, err
 	})

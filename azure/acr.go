@@ -34,9 +34,10 @@ func IsRegistry(host string) bool { return registryHost.MatchString(host) }
 
 // Login exchanges a token of Microsoft Entra for one of the image registry (POST
 // /oauth2/exchange, Azure/acr, docs/AAD-OAuth.md). It lives three hours; Login
-// returns another one before its end. Where nothing names an identity, it is the
-// empty Login: some image registries let everybody pull. The codes: Unauthorized, NotFound where
-// there is no such image registry, Unavailable.
+// returns another one before its end. Where nothing names an identity and none
+// is to be had, that is told, and the Login is empty: some image registries let
+// everybody pull. The codes: Unauthorized, NotFound where there is no such image
+// registry, Unavailable.
 func (a *Account) Login(ctx context.Context, host string) (Login, error) {
 	op := "logging in to " + oneLine(host)
 	if !IsRegistry(host) {
@@ -49,13 +50,14 @@ func (a *Account) Login(ctx context.Context, host string) (Login, error) {
 		a.logins[host] = kept
 	}
 	a.mu.Unlock()
-	return kept.get(func() (Login, life, error) { return a.exchange(ctx, op, host) })
+	return kept.get(ctx, a.now(), func(ctx context.Context) (Login, life, error) { return a.exchange(ctx, op, host) })
 }
 
 func (a *Account) exchange(ctx context.Context, op, host string) (Login, life, error) {
 	token, err := a.Token(ctx, containerRegistry)
-	if err != nil && a.nobody() {
-		return Login{}, life{}, nil
+	if slipway.CodeOf(err) == slipway.Unauthorized && a.nobody() {
+		a.tellAnybody(host, err)
+		return Login{}, life{end: a.now().Add(unknownLife)}, nil
 	}
 	if err != nil {
 		return Login{}, life{}, err
@@ -80,7 +82,18 @@ func (a *Account) exchange(ctx context.Context, op, host string) (Login, life, e
 	if out.Token == "" {
 		return Login{}, life{}, slipway.Errorf(slipway.Corrupt, op, "it answers without a token")
 	}
-	return Login{tokenUser, out.Token}, life{end: expiry(out.Token, time.Now())}, nil
+	return Login{tokenUser, out.Token}, life{end: expiry(out.Token, a.now())}, nil
+}
+
+// tellAnybody tells, once, why an image registry is asked without an identity.
+func (a *Account) tellAnybody(host string, why error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.anybody[host] {
+		a.anybody[host] = true
+		lines := strings.Split(why.Error(), "\n") // what each way lacks, and what the last one said
+		a.told("asks " + host + " as anybody: " + lines[len(lines)-1])
+	}
 }
 
 func (a *Account) exchangeFailure(host string, err error) error {

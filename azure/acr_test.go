@@ -1,9 +1,11 @@
 package azure_test
 
 import (
+	"context"
 	"encoding/base64"
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -86,15 +88,34 @@ func TestLoginRefused(t *testing.T) {
 }
 
 // Without anything that names an identity, an image registry is asked as
-// anybody: some let everybody pull.
+// anybody: some let everybody pull. Why is told once, and az is not run for each
+// layer.
 func TestLoginAsNobody(t *testing.T) {
-	t.Setenv("PATH", t.TempDir())
-	w := newWorld(t, nil)
-	if login, err := w.account().Login(t.Context(), "myregistry.azurecr.io"); err != nil || login != (azure.Login{}) {
-		t.Errorf("got %v and %v", login, err)
+	calls := fakeAZ(t, "echo \"ERROR: Please run 'az login' to setup account.\" >&2; exit 1")
+	w := newWorld(t, map[string]string{"SYSTEM_OIDCREQUESTURI": "https://ci.example/oidc", "SYSTEM_ACCESSTOKEN": theCIToken})
+	a := w.account()
+	for range 2 {
+		if login, err := a.Login(t.Context(), "myregistry.azurecr.io"); err != nil || login != (azure.Login{}) {
+			t.Errorf("got %v and %v", login, err)
+		}
 	}
+	if calls() != 1 {
+		t.Errorf("az was run %d times", calls())
+	}
+	now := time.Now().Add(2 * time.Hour)
+	a.At(func() time.Time { return now })
+	if _, err := a.Login(t.Context(), "myregistry.azurecr.io"); err != nil || calls() != 2 {
+		t.Errorf("az was run %d times in two hours: %v", calls(), err)
+	}
+	if len(w.told) != 2 || !strings.HasPrefix(w.told[1], "asks myregistry.azurecr.io as anybody: az login: ") || !strings.Contains(w.told[1], "Please run 'az login'") {
+		t.Errorf("told %q", w.told)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := newWorld(t, nil).account().Login(ctx, "myregistry.azurecr.io")
+	notGivenAway(t, err, slipway.Unavailable, "interrupted")
 	w = newWorld(t, map[string]string{"AZURE_CLIENT_ID": clientID})
-	_, err := w.account().Login(t.Context(), "myregistry.azurecr.io")
+	_, err = w.account().Login(t.Context(), "myregistry.azurecr.io")
 	fails(t, err, slipway.Unauthorized, "a client secret: AZURE_TENANT_ID, AZURE_CLIENT_SECRET is not set", "az login")
 }
 

@@ -4,9 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
-	"net/url"
-	"os"
+	"io"
+	"net"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
@@ -22,10 +21,16 @@ type ClusterRef struct {
 	Name         string
 }
 
+var (
+	subscription = variable{"AZURE_SUBSCRIPTION_ID"}
+	clusterGroup = variable{"AKS_RESOURCE_GROUP"}
+	clusterName  = variable{"AKS_CLUSTER_NAME"}
+)
+
 // ClusterFrom returns the cluster that AKS_CLUSTER_NAME, AKS_RESOURCE_GROUP and
 // AZURE_SUBSCRIPTION_ID name together; false: one of them is not set.
 func ClusterFrom(getenv func(string) string) (ClusterRef, bool) {
-	ref := ClusterRef{Subscription: getenv("AZURE_SUBSCRIPTION_ID"), Group: getenv("AKS_RESOURCE_GROUP"), Name: getenv("AKS_CLUSTER_NAME")}
+	ref := ClusterRef{Subscription: subscription.of(getenv), Group: clusterGroup.of(getenv), Name: clusterName.of(getenv)}
 	return ref, ref.Subscription != "" && ref.Group != "" && ref.Name != ""
 }
 
@@ -114,17 +119,14 @@ func (a *Account) assignee() string {
 func (a *Account) serviceFailure(ctx context.Context, op, host string, err error) *slipway.Error {
 	var ours *slipway.Error
 	var theirs *azcore.ResponseError
-	var network *url.Error
+	var network net.Error // a *url.Error, or a try that took too long
 	switch {
 	case errors.As(err, &ours):
 		return ours
 	case errors.As(err, &theirs) && theirs.RawResponse != nil:
 		return theirRefusal(op, host, theirs).err()
-	case errors.As(err, &network), ctx.Err() != nil, errors.Is(err, os.ErrDeadlineExceeded):
-		if !errors.As(unreachable(ctx, op, host, err), &ours) {
-			break
-		}
-		return ours
+	case errors.As(err, &network), errors.Is(err, io.ErrUnexpectedEOF), ctx.Err() != nil:
+		return unreachable(ctx, op, host, err)
 	}
 	return slipway.Errorf(slipway.Corrupt, op, "the answer of %s is not understood", host)
 }
@@ -136,9 +138,6 @@ func theirRefusal(op, host string, e *azcore.ResponseError) refusal {
 	}
 	if r.said.code == "" { // an answer to HEAD, or without a body
 		r.said.code = oneLine(e.ErrorCode)
-	}
-	if r.status == http.StatusOK {
-		r.status = http.StatusBadGateway
 	}
 	return r
 }

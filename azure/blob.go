@@ -147,6 +147,7 @@ func (r *reading) Read(p []byte) (int, error) {
 // failure names the role that is missing, or what else opens the account.
 func (f *Folder) failure(ctx context.Context, err error) error {
 	e := f.account.serviceFailure(ctx, f.op, f.where(), err)
+	opener, _ := f.account.opener()
 	var theirs *azcore.ResponseError
 	code := ""
 	if errors.As(err, &theirs) {
@@ -157,22 +158,12 @@ func (f *Folder) failure(ctx context.Context, err error) error {
 		return hinted(e, "az storage container list --account-name %s --auth-mode login -o table lists the containers", f.storage)
 	case e.Code != slipway.Unauthorized:
 		return e
-	case f.variable() != "":
-		return hinted(e, "check %s: az storage account show-connection-string --name %s --query connectionString -o tsv prints one that holds; or unset it, to sign in", f.variable(), f.storage)
+	case opener != "":
+		return hinted(e, "check %s: az storage account show-connection-string --name %s --query connectionString -o tsv prints one that holds; or unset it, to sign in", opener, f.storage)
 	case code == "AuthorizationFailure":
 		return hinted(e, "the storage account's network rules keep this machine out: az storage account network-rule add --account-name %s --ip-address ADDRESS", f.storage)
 	}
 	return hinted(e, `az role assignment create --assignee %s --role "Storage Blob Data Reader" --scope $(az storage account show --name %s --query id -o tsv)`, f.account.assignee(), f.storage)
-}
-
-// variable is the one that opens the storage account; "": the sign-in does.
-func (f *Folder) variable() string {
-	for _, v := range []variable{storageConnection, storageKey, storageSAS} {
-		if v.of(f.account.getenv) != "" {
-			return v[0]
-		}
-	}
-	return ""
 }
 
 func joined(dir, name string) string {

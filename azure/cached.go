@@ -1,6 +1,7 @@
 package azure
 
 import (
+	"context"
 	"sync"
 	"time"
 )
@@ -11,6 +12,7 @@ type cached[T any] struct {
 	mu    sync.Mutex
 	value T
 	life  life
+	again time.Time // replacing it failed, and is not tried before
 }
 
 // life says until when a value is good.
@@ -22,6 +24,7 @@ type life struct {
 const (
 	early = 5 * time.Minute  // before its end a value is replaced
 	least = 30 * time.Second // a value must be good for, to be used when it cannot be replaced
+	hurry = 2 * time.Second  // to replace a value that is good
 )
 
 func (l life) fresh(now time.Time) bool {
@@ -32,20 +35,27 @@ func (l life) fresh(now time.Time) bool {
 }
 
 // get returns the value, made anew by make where it is due. One that is still
-// good for a while outlives a failure to replace it.
-func (c *cached[T]) get(make func() (T, life, error)) (T, error) {
+// good for a while outlives a failure to replace it; so that nobody waits for
+// it, it is replaced in a hurry, and after a failure not at once again.
+func (c *cached[T]) get(ctx context.Context, now time.Time, make func(context.Context) (T, life, error)) (T, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := time.Now()
-	if c.life.fresh(now) {
+	good := now.Before(c.life.end.Add(-least))
+	if c.life.fresh(now) || good && now.Before(c.again) {
 		return c.value, nil
 	}
-	value, life, err := make()
-	if err == nil {
+	if good {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, hurry)
+		defer cancel()
+	}
+	value, life, err := make(ctx)
+	switch {
+	case err == nil:
 		c.value, c.life = value, life
 		return value, nil
-	}
-	if now.Before(c.life.end.Add(-least)) {
+	case good:
+		c.again = now.Add(least)
 		return c.value, nil
 	}
 	var none T

@@ -2,10 +2,13 @@ package azure
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 
 	"github.com/slipway-dev/slipway"
@@ -21,7 +24,13 @@ func (a *Account) choose(ctx context.Context) (azcore.TokenCredential, error) {
 	if a.credential != nil {
 		return a.credential, nil
 	}
+	if a.cloudErr != nil {
+		return nil, a.cloudErr
+	}
 	w, credential, err := a.candidate(ctx)
+	if ctx.Err() != nil { // what was not found was perhaps not waited for
+		return nil, interrupted(ctx)
+	}
 	if err != nil {
 		return nil, a.unusable(w.name, err)
 	}
@@ -45,11 +54,8 @@ func (a *Account) candidate(ctx context.Context) (way, azcore.TokenCredential, e
 	}
 	w := way{name: wayMachine + ", else " + wayCLI, tenant: tenant, client: client}
 	machine, err := a.byMachine()
-	if err != nil {
-		return w, nil, err
-	}
-	both, err := azidentity.NewChainedTokenCredential([]azcore.TokenCredential{machine, cli}, nil)
-	return w, both, err
+	both, err2 := azidentity.NewChainedTokenCredential([]azcore.TokenCredential{optional{machine, err}, cli}, nil)
+	return w, both, err2
 }
 
 const (
@@ -63,6 +69,27 @@ func (a *Account) byMachine() (azcore.TokenCredential, error) {
 		o.ID = azidentity.ClientID(id)
 	}
 	return azidentity.NewManagedIdentityCredential(o)
+}
+
+// optional is a credential that leaves it to the next one in a chain where it
+// brings nothing, whatever the reason: azidentity goes on for a few of them.
+type optional struct {
+	credential azcore.TokenCredential
+	err        error // why there is none
+}
+
+func (o optional) GetToken(ctx context.Context, opts policy.TokenRequestOptions) (t azcore.AccessToken, err error) {
+	if err = o.err; err == nil {
+		t, err = o.credential.GetToken(ctx, opts)
+	}
+	var refused *azidentity.AuthenticationFailedError
+	switch {
+	case err == nil:
+		return t, nil
+	case errors.As(err, &refused) && refused.RawResponse != nil: // whose text is the whole answer
+		return t, azidentity.NewCredentialUnavailableError(fmt.Sprintf("%s cannot be had: the answer is %d", wayMachine, refused.RawResponse.StatusCode))
+	}
+	return t, azidentity.NewCredentialUnavailableError(err.Error())
 }
 
 // identity is the client ID that signs in; "": it is not known here.

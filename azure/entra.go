@@ -1,6 +1,7 @@
 package azure
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -24,11 +25,11 @@ func (a *Account) signInFailure(ctx context.Context, err, wire error) error {
 	case errors.As(wire, &ours):
 		return ours
 	case ctx.Err() != nil:
-		return &slipway.Error{Op: signingIn, Code: slipway.Unavailable, Message: "interrupted", Err: context.Cause(ctx)}
+		return interrupted(ctx)
+	case a.byLuck(): // on the way to nothing, a machine's identity may have been out of reach
+		return a.nothing(err)
 	case wire != nil:
 		return unreachable(ctx, signingIn, "Microsoft Entra", wire)
-	case a.byLuck():
-		return a.nothing(err)
 	case errors.As(err, &refused) && refused.RawResponse != nil:
 		return a.refusedByEntra(refused.RawResponse)
 	}
@@ -36,16 +37,23 @@ func (a *Account) signInFailure(ctx context.Context, err, wire error) error {
 		WithHint("check AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_AUTHORITY_HOST")
 }
 
+func interrupted(ctx context.Context) error {
+	return &slipway.Error{Op: signingIn, Code: slipway.Unavailable, Message: "interrupted", Err: context.Cause(ctx)}
+}
+
 // byLuck reports whether no way was complete, and others were tried.
 func (a *Account) byLuck() bool { return strings.HasSuffix(a.way.name, wayCLI) }
 
 // nobody reports whether nothing was to be had to sign in with, and no variable
-// says that there should have been.
+// says that there should have been. What every job in Azure Pipelines has, or
+// is given for other things, says nothing.
 func (a *Account) nobody() bool {
 	named := ""
 	for _, w := range ways {
 		for _, v := range w.needs() {
-			named += v.of(a.getenv)
+			if v[0] != devopsURL[0] && v[0] != devopsToken[0] {
+				named += v.of(a.getenv)
+			}
 		}
 	}
 	return named == "" && a.byLuck()
@@ -107,7 +115,7 @@ func (a *Account) entraHint(number, text string) string {
 	case "700024":
 		return "the assertion ran out. In Azure DevOps map SYSTEM_ACCESSTOKEN: $(System.AccessToken), so that slipway gets a new one each time; else check the clock"
 	}
-	return fmt.Sprintf("az ad sp show --id %s shows whether it is there and enabled; https://login.microsoftonline.com/error?code=%s explains the number", orNothing(id, "CLIENT_ID"), orNothing(number, "NUMBER"))
+	return fmt.Sprintf("az ad sp show --id %s shows whether it is there and enabled; https://login.microsoftonline.com/error?code=%s explains the number", cmp.Or(id, "CLIENT_ID"), cmp.Or(number, "NUMBER"))
 }
 
 // asserted finds what an assertion says, in Entra's complaint that it expects
@@ -130,13 +138,6 @@ func (a *Account) federate(id, text string) string {
 	}
 	return oneLine(fmt.Sprintf(`az ad app federated-credential create --id %s --parameters '{"name":"slipway","issuer":"%s","subject":"%s","audiences":["%s"]}'`,
 		id, issuer, subject, a.cloud.audience))
-}
-
-func orNothing(text, otherwise string) string {
-	if text == "" {
-		return otherwise
-	}
-	return text
 }
 
 // redact takes out of text the secrets that we hold, and whatever looks like a

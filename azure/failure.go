@@ -23,8 +23,7 @@ const maxFailure = 64 << 10
 type failure struct{ code, text string }
 
 func (f failure) String() string {
-	switch {
-	case f.code != "" && f.text != "":
+	if f.code != "" && f.text != "" {
 		return f.code + ": " + f.text
 	}
 	return f.code + f.text
@@ -107,7 +106,7 @@ func hinted(err error, format string, args ...any) error {
 
 // unreachable explains why there was no whole answer. net/http's own wrapper is
 // taken off: it quotes the URL, which may hold a signature.
-func unreachable(ctx context.Context, op, host string, err error) error {
+func unreachable(ctx context.Context, op, host string, err error) *slipway.Error {
 	var ours *slipway.Error
 	if errors.As(err, &ours) {
 		return ours

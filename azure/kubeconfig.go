@@ -72,7 +72,7 @@ func parseKubeconfig(data []byte) (kubeconfig, error) {
 		return kubeconfig{}, err
 	}
 	k := kubeconfig{server: cluster.Server}
-	if k.ca, err = k.at(cluster); err != nil {
+	if k.ca, err = authorityOf(cluster); err != nil {
 		return kubeconfig{}, err
 	}
 	return k, k.by(user)
@@ -94,8 +94,9 @@ func (w wireKubeconfig) current() (wireCluster, wireUser, error) {
 	return wireCluster{}, wireUser{}, errors.New("the kubeconfig has no current context with cluster and user")
 }
 
-// at checks where the API server is.
-func (k kubeconfig) at(c wireCluster) (ca []byte, err error) {
+// authorityOf checks where the API server is, and returns who signed its
+// certificate.
+func authorityOf(c wireCluster) (ca []byte, err error) {
 	u, err := url.Parse(c.Server)
 	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return nil, errors.New("the API server's address is no https URL")

@@ -1,6 +1,7 @@
 package azure_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/slipway-dev/slipway"
+	"github.com/slipway-dev/slipway/azure"
 )
 
 // With nothing to sign in with, each way says what it lacks. This test's own
@@ -94,6 +96,8 @@ func TestManagedIdentity(t *testing.T) {
 		"its own":        {200, map[string]any{"access_token": theToken, "expires_in": "3600", "token_type": "Bearer", "resource": "x"}, nil, theToken},
 		"one of several": {200, map[string]any{"access_token": theToken, "expires_in": "3600", "token_type": "Bearer", "resource": "x"}, map[string]string{"AZURE_CLIENT_ID": clientID}, theToken},
 		"none":           {400, map[string]any{"error": "invalid_request", "error_description": "Identity not found"}, nil, "of-az"},
+		"another one":    {400, map[string]any{"error": "invalid_request", "error_description": "Identity not found"}, map[string]string{"AZURE_CLIENT_ID": clientID}, "of-az"},
+		"closed":         {403, map[string]any{"error": "forbidden"}, nil, "of-az"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, c.vars)
@@ -115,5 +119,66 @@ func TestManagedIdentity(t *testing.T) {
 				t.Errorf("told %q", w.told)
 			}
 		})
+	}
+}
+
+// Where nothing signs in on a machine of Azure's, both ways say why.
+func TestNeitherMachineNorAZ(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	w := newWorld(t, map[string]string{"AZURE_CLIENT_ID": clientID})
+	w.on("169.254.169.254", func(rw http.ResponseWriter, _ *http.Request) { answer(rw, 400, map[string]any{"error": theToken}) })
+	_, err := w.account().Token(t.Context(), armScope)
+	fails(t, err, slipway.Unauthorized, "the machine's managed identity cannot be had: the answer is 400", "az login")
+	w.on("169.254.169.254", func(_ http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Metadata") == "true" {
+			panic(http.ErrAbortHandler)
+		}
+	})
+	_, err = w.account().Token(t.Context(), "https://broken.example/.default")
+	fails(t, err, slipway.Unauthorized, "nothing to sign in with was found", "az login")
+}
+
+// Who was interrupted while looking for a machine's identity looks again.
+func TestChoiceInterrupted(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	w := newWorld(t, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	w.on("169.254.169.254", func(rw http.ResponseWriter, r *http.Request) {
+		if ctx.Err() == nil {
+			cancel()
+			<-r.Context().Done()
+			return
+		}
+		answer(rw, 200, map[string]any{"access_token": theToken, "expires_in": "3600", "token_type": "Bearer", "resource": "x"})
+	})
+	a := w.account()
+	const scope = "https://interrupted.example/.default"
+	_, err := a.Token(ctx, scope)
+	notGivenAway(t, err, slipway.Unavailable, "interrupted")
+	if token, err := a.Token(t.Context(), scope); err != nil || token != theToken {
+		t.Errorf("got %q and %v", token, err)
+	}
+}
+
+// Behind a proxy there is another machine's identity, or none.
+func TestDefaultWire(t *testing.T) {
+	t.Setenv("HTTP_PROXY", "http://proxy.example:3128") // read once in a process
+	t.Setenv("NO_PROXY", "")
+	wire := azure.DefaultWire()
+	for address, want := range map[string]bool{
+		"http://169.254.169.254/metadata/identity/oauth2/token": false,
+		"http://169.254.130.2:8081/msi/token":                   false,
+		"http://elsewhere.example/":                             true,
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if proxy, err := wire.Proxy(req); err != nil || (proxy != nil) != want {
+			t.Errorf("%s goes by %v, %v", address, proxy, err)
+		}
+	}
+	if wire.ResponseHeaderTimeout <= 0 {
+		t.Error("a host that says nothing is waited for")
 	}
 }

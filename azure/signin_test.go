@@ -8,8 +8,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/slipway-dev/slipway"
+	"github.com/slipway-dev/slipway/azure"
 )
 
 const armScope = "https://management.azure.com/.default"
@@ -155,16 +157,93 @@ func TestTokenExpires(t *testing.T) {
 			t.Errorf("got %q and %v, want token %s", got, err, want)
 		}
 	}
+	now := time.Now()
+	a.At(func() time.Time { return now })
 	w.lives = 200 // less than the five minutes before the end
 	token("1")
 	token("2")
 	w.refuse(500, "server_error", "AADSTS90033: A transient error has occurred.")
 	token("2")
 	w.on("login.microsoftonline.com", w.entra)
+	token("2") // it is not tried each time
+	now = now.Add(31 * time.Second)
+	token("3")
+	w.refuse(500, "server_error", "AADSTS90033: A transient error has occurred.")
+	now = now.Add(160 * time.Second) // the token is good for less than 30 seconds
+	_, err := a.Token(t.Context(), armScope)
+	fails(t, err, slipway.Unavailable, "AADSTS90033", "")
+	w.on("login.microsoftonline.com", w.entra)
 	w.lives = 3600
-	token("3")
-	token("3")
-	w.lives = 1
+	token("4")
+	token("4")
+}
+
+// limits notes how long the token endpoint is given.
+type limits struct {
+	http.RoundTripper
+	seen []time.Duration
+}
+
+func (l *limits) RoundTrip(r *http.Request) (*http.Response, error) {
+	if end, ok := r.Context().Deadline(); ok && strings.HasSuffix(r.URL.Path, "/token") {
+		l.seen = append(l.seen, time.Until(end))
+	}
+	return l.RoundTripper.RoundTrip(r)
+}
+
+// Whoever has a good token does not wait long for another one.
+func TestTokenInAHurry(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, bySecret())
+	w.lives = 200
+	wire := &limits{RoundTripper: w.transport()}
+	a := azure.New(azure.Config{Getenv: func(name string) string { return w.vars[name] }, Transport: wire})
+	for range 2 {
+		if _, err := a.Token(t.Context(), armScope); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(wire.seen) != 2 || wire.seen[0] < 3*time.Second || wire.seen[1] > 2*time.Second {
+		t.Errorf("the token endpoint was given %v", wire.seen)
+	}
+}
+
+func TestCloud(t *testing.T) {
+	t.Parallel()
+	for authority, want := range map[string]string{
+		"":                                         "https://login.microsoftonline.com/",
+		"https://login.microsoftonline.com/":       "https://login.microsoftonline.com/",
+		"https://login.microsoftonline.us/":        "https://login.microsoftonline.us/",
+		"https://Login.MicrosoftOnline.us:443":     "https://login.microsoftonline.us/",
+		"login.microsoftonline.us":                 "https://login.microsoftonline.us/",
+		"https://login.chinacloudapi.cn":           "https://login.chinacloudapi.cn/",
+		"login.partner.microsoftonline.cn/":        "https://login.chinacloudapi.cn/",
+		"http://login.microsoftonline.us":          "",
+		"https://login.microsoftonline.us.example": "",
+		"https://adfs.example/adfs":                "",
+		"https://login.microsoftonline.us\nx":      "",
+		"https://":                                 "",
+	} {
+		got, err := azure.Cloud(authority)
+		if want == "" {
+			fails(t, err, slipway.Invalid, "AZURE_AUTHORITY_HOST", "az cloud show")
+		} else if err != nil || got != want {
+			t.Errorf("%q is %s, %v", authority, got, err)
+		}
+	}
+}
+
+// Nothing is sent to another cloud than the one that was meant. An end of line
+// means nothing.
+func TestUnknownCloud(t *testing.T) {
+	t.Parallel()
+	for host, code := range map[string]slipway.Code{"login.example": slipway.Invalid, "https://login.microsoftonline.com/\n": ""} {
+		w := newWorld(t, bySecret())
+		w.vars["AZURE_AUTHORITY_HOST"] = host
+		if _, err := w.account().Token(t.Context(), armScope); slipway.CodeOf(err) != code {
+			t.Errorf("%q: %v", host, err)
+		}
+	}
 }
 
 func TestSignInRefused(t *testing.T) {

@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
+
+	"github.com/slipway-dev/slipway"
 )
 
 // sovereign is one of the clouds that are called Azure.
@@ -19,18 +21,28 @@ var (
 	china      = sovereign{cloud.AzureChina, "api://AzureADTokenExchangeChina"}
 )
 
-// sovereignOf returns the cloud whose authority AZURE_AUTHORITY_HOST names; the
-// public one where it names none that is known.
-func sovereignOf(authority string) sovereign {
+var authorityHost = variable{"AZURE_AUTHORITY_HOST"}
+
+// sovereignOf returns the cloud of the authority, a host or its URL; of none,
+// the public one. The error's code is Invalid.
+func sovereignOf(authority string) (sovereign, error) {
+	if authority == "" {
+		return public, nil
+	}
+	if !strings.Contains(authority, "://") {
+		authority = "https://" + authority
+	}
 	u, err := url.Parse(authority)
-	if err != nil {
-		return public
+	if err == nil && u.Scheme == "https" {
+		switch strings.ToLower(u.Hostname()) {
+		case "login.microsoftonline.com", "login.microsoft.com", "login.windows.net":
+			return public, nil
+		case "login.microsoftonline.us":
+			return government, nil
+		case "login.chinacloudapi.cn", "login.partner.microsoftonline.cn":
+			return china, nil
+		}
 	}
-	switch strings.ToLower(u.Hostname()) {
-	case "login.microsoftonline.us":
-		return government
-	case "login.chinacloudapi.cn", "login.partner.microsoftonline.cn":
-		return china
-	}
-	return public
+	return public, slipway.Errorf(slipway.Invalid, signingIn, "AZURE_AUTHORITY_HOST is no https URL of a cloud that is known").
+		WithHint("unset it, or set it to what az cloud show --query endpoints.activeDirectory -o tsv prints")
 }

@@ -6,7 +6,6 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/container"
 
 	"github.com/slipway-dev/slipway"
@@ -78,30 +77,38 @@ func plain(path string) bool {
 	return true
 }
 
+// opener is the variable that opens storage accounts, and its value; "": the
+// sign-in does.
+func (a *Account) opener() (name, value string) {
+	for _, v := range []variable{storageConnection, storageKey, storageSAS} {
+		if value := v.of(a.getenv); value != "" {
+			return v[0], value
+		}
+	}
+	return "", ""
+}
+
 func (a *Account) openStore(op, storage, name, endpoint string) (*container.Client, error) {
 	o := &container.ClientOptions{ClientOptions: a.options()}
 	o.Transport = &http.Client{Transport: noting{a.wire}, CheckRedirect: refuseRedirect} // files may be long
 	var client *container.Client
 	var err error
-	variable := ""
-	switch {
-	case storageConnection.of(a.getenv) != "":
-		variable = storageConnection[0]
-		if err := isOf(op, storageConnection.of(a.getenv), storage); err != nil {
+	variable, value := a.opener() // in MLflow's order
+	switch variable {
+	case "":
+		return container.NewClient(endpoint, a, o)
+	case storageConnection[0]:
+		if err := isOf(op, value, storage); err != nil {
 			return nil, err
 		}
-		client, err = container.NewClientFromConnectionString(storageConnection.of(a.getenv), name, o)
-	case storageKey.of(a.getenv) != "":
-		variable = storageKey[0]
-		client, err = byKey(endpoint, storage, storageKey.of(a.getenv), o)
-	case storageSAS.of(a.getenv) != "":
-		variable = storageSAS[0]
-		client, err = container.NewClientWithNoCredential(endpoint+"?"+strings.TrimPrefix(storageSAS.of(a.getenv), "?"), o)
-	default:
-		client, err = container.NewClient(endpoint, azcore.TokenCredential(a), o)
+		client, err = container.NewClientFromConnectionString(value, name, o)
+	case storageKey[0]:
+		client, err = byKey(endpoint, storage, value, o)
+	case storageSAS[0]:
+		client, err = container.NewClientWithNoCredential(endpoint+"?"+strings.TrimPrefix(value, "?"), o)
 	}
 	if err != nil { // not quoted: it may hold the key
-		return nil, slipway.Errorf(slipway.Invalid, op, "%s is malformed", orNothing(variable, "the address")).
+		return nil, slipway.Errorf(slipway.Invalid, op, "%s is malformed", variable).
 			WithHint("az storage account show-connection-string --name %s --query connectionString -o tsv", storage)
 	}
 	return client, nil

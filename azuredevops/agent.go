@@ -2,6 +2,7 @@
 package azuredevops
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -74,9 +75,7 @@ func (a *Agent) Summary(markdown string) error {
 	f, err := os.CreateTemp(a.temp, "slipway-*.md")
 	if err == nil {
 		_, err = f.WriteString(markdown)
-		if closed := f.Close(); err == nil {
-			err = closed
-		}
+		err = errors.Join(err, f.Close())
 	}
 	if err != nil {
 		return &slipway.Error{Op: "telling Azure Pipelines", Code: slipway.Unavailable, Err: err}

@@ -5,19 +5,26 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/slipway-dev/slipway"
 )
 
 // Bounds on what lies beside a user's Dockerfile: it is copied for each build,
 // and whoever keeps a Dockerfile in a folder of gigabytes wants another folder.
+// What a .dockerignore leaves out counts, too: only docker reads that.
 const (
 	besideBytes = 256 << 20
 	besideFiles = 10000
 )
 
-// copyBeside copies the folder of a Dockerfile, links as links, without Git's.
+// copyBeside copies the folder of a Dockerfile, links as links, without Git's
+// and without the folder in which the copy is.
 func copyBeside(to, from string) error {
+	to, from, err := realPaths(to, from)
+	if err != nil {
+		return err
+	}
 	var size, count int64
 	return filepath.WalkDir(from, func(file string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -28,7 +35,7 @@ func copyBeside(to, from string) error {
 			return err
 		}
 		switch {
-		case d.IsDir() && (d.Name() == ".git" || file == to):
+		case d.IsDir() && (d.Name() == ".git" || file != from && within(to, file)):
 			return filepath.SkipDir
 		case name == ContextDir:
 			return slipway.Errorf(slipway.Invalid, contextOp, "%s is in the place of the folder with the model", file).WithHint("give it another name")
@@ -39,26 +46,59 @@ func copyBeside(to, from string) error {
 		}
 		size, count = size+info.Size(), count+1
 		if size > besideBytes || count > besideFiles {
-			return slipway.Errorf(slipway.Invalid, contextOp, "%s holds more than %d MB or %d files, all of which would go into the build", from, besideBytes>>20, besideFiles).
+			return slipway.Errorf(slipway.Invalid, contextOp, "%s holds more than %d MB or %d files, which are all copied, also those that a .dockerignore leaves out", from, besideBytes>>20, besideFiles).
 				WithHint("put the Dockerfile, and what it copies, into a folder of their own")
 		}
 		return copyEntry(filepath.Join(to, name), file, info)
 	})
 }
 
-// showOwn takes ContextDir out of what the user's .dockerignore files leave out.
+// realPaths are the folders' absolute paths without links, so that they can be
+// compared.
+func realPaths(to, from string) (realTo, realFrom string, err error) {
+	if realFrom, err = realPath(from); errors.Is(err, fs.ErrNotExist) {
+		return "", "", (&slipway.Error{Op: contextOp, Code: slipway.NotFound, Message: "there is no folder of the Dockerfile", Err: err}).WithHint("name the Dockerfile with --dockerfile")
+	}
+	if err == nil {
+		realTo, err = realPath(to)
+	}
+	return realTo, realFrom, err
+}
+
+func realPath(dir string) (string, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	return filepath.EvalSymlinks(dir)
+}
+
+// within reports whether a path is the folder or below it.
+func within(path, dir string) bool {
+	return path == dir || strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/")
+}
+
+// showOwn takes ContextDir out of what the user's .dockerignore files leave
+// out. The copy may be a link to the user's own file, or not be writable, so
+// another takes its place.
 func showOwn(dir string) error {
 	files, err := filepath.Glob(filepath.Join(dir, "*.dockerignore"))
 	if err != nil {
 		return err
 	}
 	for _, file := range files {
-		f, err := os.OpenFile(file, os.O_WRONLY|os.O_APPEND, 0)
-		if err != nil {
-			return err
+		text, err := os.ReadFile(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // a link out of the folder, which leads nowhere from the copy
 		}
-		_, err = f.WriteString("\n!" + ContextDir + "\n!" + ContextDir + "/**\n")
-		if err := errors.Join(err, f.Close()); err != nil {
+		text = append(text, "\n!"+ContextDir+"\n!"+ContextDir+"/**\n"...)
+		if err == nil {
+			err = os.Remove(file)
+		}
+		if err == nil {
+			err = os.WriteFile(file, text, 0o644)
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -8,9 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/slipway-dev/slipway"
@@ -29,6 +27,7 @@ type Build struct {
 	Labels     map[string]string
 	Secrets    []string          // names of environment variables that a RUN may mount; those not set are left out
 	Progress   func(line string) // gets what BuildKit tells; may be nil
+	Warn       func(error)       // gets what is wrong with the cache of layers, which fails no build; may be nil
 }
 
 // Image is one that the Docker engine has.
@@ -47,7 +46,11 @@ func (c *Client) Build(ctx context.Context, b Build) (Image, error) {
 	ctx, cancel := context.WithTimeout(ctx, buildLimit)
 	defer cancel()
 	image := Image{Name: newName(imagePrefix+":", time.Now().Add(leftover))}
-	kept := c.layers()
+	kept, err := c.openLayers(b.Platform)
+	if err != nil {
+		b.warn(err)
+	}
+	defer kept.close()
 	cmd := c.command(ctx, append(b.arguments(image.Name, c.environ), append(kept.arguments(), b.Context)...)...)
 	dockerfile, err := os.ReadFile(b.Dockerfile)
 	if err != nil {
@@ -59,12 +62,18 @@ func (c *Client) Build(ctx context.Context, b Build) (Image, error) {
 		return Image{}, errors.Join(err, c.forget(ctx, image))
 	}
 	if err := kept.keep(); err != nil {
-		return Image{}, errors.Join(err, c.forget(ctx, image))
+		b.warn(err)
 	}
 	if image.ID, err = c.ask(ctx, op, "image", "inspect", "--format", "{{.Id}}", image.Name); err != nil {
 		return Image{}, errors.Join(err, c.forget(ctx, image))
 	}
 	return image, nil
+}
+
+func (b Build) warn(err error) {
+	if b.Warn != nil {
+		b.Warn(err)
+	}
 }
 
 // arguments are those of buildx, without the cache and the context. --load
@@ -115,44 +124,4 @@ func (c *Client) Remove(ctx context.Context, image Image) error {
 	defer cancel()
 	_, err := c.ask(ctx, removeOp, "image", "rm", image.Name)
 	return err
-}
-
-// layers is the folder where a builder keeps its layers that has no memory of
-// its own that lasts: a builder in a container goes with a CI machine, and a
-// folder can be kept. The engine's own builder cannot use one, and needs none.
-type layers struct{ dir string }
-
-func (c *Client) layers() layers {
-	if c.driver == "docker" || c.cache == "" {
-		return layers{}
-	}
-	return layers{filepath.Join(c.cache, "layers")}
-}
-
-func (l layers) arguments() []string {
-	if l.dir == "" {
-		return nil
-	}
-	args := []string{"--cache-to", "type=local,mode=max,dest=" + l.fresh()}
-	if _, err := os.Stat(filepath.Join(l.dir, "index.json")); err == nil {
-		args = append(args, "--cache-from", "type=local,src="+l.dir)
-	}
-	return args
-}
-
-// fresh is where a build writes: BuildKit adds to a folder and never takes
-// away, so the new one takes the place of the old.
-func (l layers) fresh() string { return l.dir + ".new-" + strconv.Itoa(os.Getpid()) }
-
-func (l layers) keep() error {
-	if l.dir == "" {
-		return nil
-	}
-	if _, err := os.Stat(l.fresh()); err != nil {
-		return nil //nolint:nilerr // the builder kept nothing
-	}
-	if err := errors.Join(os.RemoveAll(l.dir), os.Rename(l.fresh(), l.dir)); err != nil {
-		return (&slipway.Error{Op: "keeping the layers", Code: slipway.Exhausted, Err: err}).WithHint("remove %s", l.dir)
-	}
-	return nil
 }

@@ -14,9 +14,7 @@ import (
 	"context"
 	"errors"
 	"io"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -26,7 +24,7 @@ import (
 
 // Config says where docker is and what it is told.
 type Config struct {
-	Program  string   // docker's path; "": looked for in Environ's PATH
+	Program  string   // docker's path; "": there is none
 	Environ  []string // NAME=value for docker: PATH, HOME, DOCKER_*, BUILDX_*, proxies
 	CacheDir string   // for the layers of builders that keep them in a folder; made when it is missing
 }
@@ -53,18 +51,12 @@ func New(ctx context.Context, c Config) (*Client, error) {
 	const op = "looking for docker"
 	d := &Client{program: c.Program, environ: c.Environ, cache: c.CacheDir}
 	if d.program == "" {
-		d.program = lookUp("docker", variable(c.Environ, "PATH"))
-	}
-	if d.program == "" {
 		return nil, slipway.Errorf(slipway.NotFound, op, "the program docker is not here").
 			WithHint("install it (https://docs.docker.com/engine/install; Debian: apt-get install docker.io), or leave out --builder docker and --dockerfile")
 	}
 	ctx, cancel := context.WithTimeout(ctx, askLimit)
 	defer cancel()
 	if _, err := d.ask(ctx, op, "version", "--format", "{{.Server.Version}}"); err != nil {
-		return nil, err
-	}
-	if _, err := d.ask(ctx, op, "buildx", "version"); err != nil {
 		return nil, err
 	}
 	builder, err := d.ask(ctx, op, "buildx", "inspect")
@@ -80,16 +72,6 @@ func driverOf(builder string) string {
 	for line := range strings.Lines(builder) {
 		if name, ok := strings.CutPrefix(line, "Driver:"); ok {
 			return strings.TrimSpace(name)
-		}
-	}
-	return ""
-}
-
-func lookUp(name, path string) string {
-	for _, dir := range filepath.SplitList(path) {
-		file := filepath.Join(dir, name)
-		if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
-			return file
 		}
 	}
 	return ""

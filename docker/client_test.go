@@ -18,7 +18,7 @@ func script(t *testing.T, body string) docker.Config {
 	t.Helper()
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "docker"), "#!/bin/sh\n"+body, 0o755)
-	return docker.Config{Environ: []string{"PATH=" + dir + ":" + os.Getenv("PATH")}}
+	return docker.Config{Program: filepath.Join(dir, "docker"), Environ: []string{"PATH=" + os.Getenv("PATH")}}
 }
 
 func TestWhatDockerLacks(t *testing.T) {
@@ -37,7 +37,7 @@ func TestWhatDockerLacks(t *testing.T) {
 			t.Errorf("%s: %v; hint %q", name, err, slipway.HintOf(err))
 		}
 	}
-	_, err := docker.New(t.Context(), docker.Config{Environ: []string{"PATH=" + t.TempDir()}})
+	_, err := docker.New(t.Context(), docker.Config{})
 	if slipway.CodeOf(err) != slipway.NotFound || !strings.Contains(slipway.HintOf(err), "install it") {
 		t.Errorf("without docker: %v", err)
 	}
@@ -61,23 +61,129 @@ func TestArguments(t *testing.T) {
 func TestLayersOfABuilder(t *testing.T) {
 	t.Parallel()
 	cache := t.TempDir()
-	if got := docker.LayerArguments("docker", cache); got != nil {
-		t.Errorf("the engine's own: %v", got)
+	if got, _, _, _, err := docker.OpenLayers("docker", cache); got != nil || err != nil {
+		t.Errorf("the engine's own: %v, %v", got, err)
 	}
-	fresh, keep := docker.KeepLayers("docker-container", cache)
-	if got := docker.LayerArguments("docker-container", cache); !slices.Equal(got, []string{"--cache-to", "type=local,mode=max,dest=" + fresh}) {
-		t.Errorf("at first: %v", got)
+	all := filepath.Join(cache, "layers")
+	dead := filepath.Join(all, "new-"+strconv.FormatInt(time.Now().Add(-time.Second).Unix(), 10)+"-aa")
+	write(t, filepath.Join(dead, "blob"), "of a run that was killed", 0o644)
+	for i, text := range []string{"first", "second"} {
+		got, fresh, keep, end, err := docker.OpenLayers("docker-container", cache)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := []string{"--cache-to", "type=local,mode=max,ignore-error=true,dest=" + fresh}
+		if i > 0 {
+			want = append(want, "--cache-from", "type=local,src="+filepath.Join(all, "linux-amd64"))
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %v", text, got)
+		}
+		write(t, filepath.Join(fresh, "index.json"), text, 0o644)
+		if err := keep(); err != nil {
+			t.Error(err)
+		}
+		end()
+		checkLayers(t, all, text)
 	}
-	write(t, filepath.Join(fresh, "index.json"), "{}", 0o644)
+	_, fresh, keep, end, _ := docker.OpenLayers("docker-container", cache)
+	write(t, filepath.Join(fresh, "blobs", "part"), "of a build that failed", 0o644)
 	if err := keep(); err != nil {
+		t.Error(err)
+	}
+	end()
+	checkLayers(t, all, "second")
+}
+
+// While another build reads the layers they stay, and the last one renews them.
+func TestLayersOfTwoBuilds(t *testing.T) {
+	t.Parallel()
+	cache := t.TempDir()
+	all := filepath.Join(cache, "layers")
+	write(t, filepath.Join(all, "linux-amd64", "index.json"), "old", 0o644)
+	var keeps []func() error
+	var ends []func()
+	for _, text := range []string{"first", "second"} {
+		_, fresh, keep, end, err := docker.OpenLayers("docker-container", cache)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(fresh, "index.json"), text, 0o644)
+		keeps, ends = append(keeps, keep), append(ends, end)
+	}
+	for i, want := range []string{"old", "second"} {
+		if err := keeps[i](); err != nil {
+			t.Error(err)
+		}
+		if got, err := os.ReadFile(filepath.Join(all, "linux-amd64", "index.json")); err != nil || string(got) != want {
+			t.Errorf("build %d: %q, %v", i+1, got, err)
+		}
+		ends[i]()
+	}
+	checkLayers(t, all, "second")
+}
+
+// checkLayers wants the layers of one build in the folder, and nothing else.
+func checkLayers(t *testing.T, all, want string) {
+	t.Helper()
+	if got, err := os.ReadFile(filepath.Join(all, "linux-amd64", "index.json")); err != nil || string(got) != want {
+		t.Errorf("%q, %v", got, err)
+	}
+	if left, err := os.ReadDir(all); err != nil || len(left) != 2 { // and the lock
+		t.Errorf("%v, %v", left, err)
+	}
+}
+
+// What is wrong with the layers' folder is told, and the build goes on.
+func TestLayersThatCannotBeKept(t *testing.T) {
+	t.Parallel()
+	config := script(t, `case "$1 $2" in "buildx inspect") echo "Driver: docker-container";; "image inspect") echo sha256:aa;; esac`)
+	config.CacheDir = filepath.Join(t.TempDir(), "file")
+	write(t, config.CacheDir, "in the way", 0o644)
+	client, err := docker.New(t.Context(), config)
+	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"--cache-to", "type=local,mode=max,dest=" + fresh, "--cache-from", "type=local,src=" + filepath.Join(cache, "layers")}
-	if got := docker.LayerArguments("docker-container", cache); !slices.Equal(got, want) {
-		t.Errorf("then: %v", got)
+	file := filepath.Join(t.TempDir(), "Dockerfile")
+	write(t, file, "FROM scratch", 0o644)
+	var told error
+	image, err := client.Build(t.Context(), docker.Build{Dockerfile: file, Platform: "linux/amd64", Warn: func(err error) { told = err }})
+	if err != nil || image.ID != "sha256:aa" || told == nil || slipway.HintOf(told) == "" {
+		t.Errorf("%+v, %v; told %v", image, err, told)
 	}
-	if err := keep(); err != nil { // a builder that wrote nothing
-		t.Error(err)
+}
+
+// An engine that is gone has not an image without a model.
+func TestAnEngineThatGoesAway(t *testing.T) {
+	t.Parallel()
+	client, err := docker.New(t.Context(), script(t, `case "$1 $2" in
+"image inspect") echo '{"User": "65532", "Entrypoint": ["/slipway/modelserver"]}';;
+cp*) echo "failed to connect to the docker API at unix:///x: dial unix /x: connect: no such file or directory" >&2; exit 1;;
+esac`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := parts(t).Write(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := client.Inspect(t.Context(), docker.Image{Name: "x"}, want); slipway.CodeOf(err) != slipway.Unavailable {
+		t.Errorf("%v", err)
+	}
+}
+
+// Docker hands a container its variables through its own environment.
+func TestVariablesThatDockerReads(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"PATH", "HOME", "DOCKER_HOST", "BUILDX_BUILDER", "BUILDKIT_PROGRESS", "LD_PRELOAD", "HTTPS_PROXY", "http_proxy", "NO_PROXY"} {
+		if !docker.Own(name) {
+			t.Errorf("a model sets %s for docker", name)
+		}
+	}
+	for _, name := range []string{"BUILD_NUMBER", "BUILDER", "PATHS", "MY_HTTP_PROXY", "SLIPWAY_WORKERS", "LDAP"} {
+		if docker.Own(name) {
+			t.Errorf("a container does not get %s", name)
+		}
 	}
 }
 

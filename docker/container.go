@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,7 +24,7 @@ import (
 type Limits struct {
 	Time    time.Duration // until it is ready; default 5 min
 	Memory  int64         // bytes; 0: no limit
-	Env     []string      // NAME=value, never among docker's arguments
+	Env     []string      // NAME=value, never among docker's arguments; without those that docker itself reads, proxies for one
 	Network bool          // by default it has none
 }
 
@@ -44,11 +45,11 @@ func (c *Client) limitArguments(name string, l Limits) []string {
 	return args
 }
 
-// own are variables that docker itself reads, so a container's cannot go
-// through its environment.
-func own(name string) bool {
-	return name == "PATH" || name == "HOME" || strings.HasPrefix(name, "DOCKER_") || strings.HasPrefix(name, "BUILD")
-}
+// ownForm are variables that docker itself, or what starts it, reads: a
+// container's go through its environment, so those a container does not get.
+var ownForm = regexp.MustCompile(`^(PATH|HOME|TMPDIR|GODEBUG|SSL_CERT_(FILE|DIR)|(DOCKER|BUILDX|BUILDKIT|LD)_.*|(?i:(HTTP|HTTPS|ALL|NO|FTP)_PROXY))$`)
+
+func own(name string) bool { return ownForm.MatchString(name) }
 
 func (l Limits) names() []string {
 	names := map[string]bool{}

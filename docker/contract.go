@@ -2,10 +2,8 @@ package docker
 
 import (
 	"archive/tar"
-	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,10 +20,10 @@ import (
 
 // Contract is what an image must have, whoever wrote its Dockerfile.
 type Contract struct {
-	Files     []mlmodel.File    // of the model; see mlmodel.Inventory
-	Server    slipway.Digest    // of the model server
-	Release   map[string][]byte // files of mlmodel.ImageReleaseDir
-	Converted slipway.Digest    // of mlmodel.ConvertedFile; "": there is none
+	Files     []mlmodel.File            // of the model; see mlmodel.Inventory
+	Server    slipway.Digest            // of the model server
+	Release   map[string]slipway.Digest // of files of mlmodel.ImageReleaseDir
+	Converted slipway.Digest            // of mlmodel.ConvertedFile; "": there is none
 }
 
 const contractOp = "checking what the Dockerfile made"
@@ -101,9 +99,7 @@ func wrong(format string, args ...any) *slipway.Error {
 // found is a file of an image.
 type found struct {
 	digest     slipway.Digest
-	size       int64
 	executable bool
-	content    []byte // of a file of ImageReleaseDir
 }
 
 // checkModel looks at all below mlmodel.ImageModelDir.
@@ -135,7 +131,7 @@ func (want Contract) checkRelease(got map[string]found) error {
 		switch {
 		case !ok:
 			return wrong("there is no %s/%s", mlmodel.ImageReleaseDir, name).WithHint("%s", hint)
-		case !bytes.Equal(have.content, want.Release[name]):
+		case have.digest != want.Release[name]:
 			return wrong("%s/%s is not of this release", mlmodel.ImageReleaseDir, name).WithHint("%s", hint)
 		}
 	}
@@ -173,8 +169,12 @@ func (c *Client) files(ctx context.Context, container, at string) (map[string]fo
 	return all, err
 }
 
-// notThere: docker cp was asked for a path that a container does not have.
+// notThere: docker cp was asked for a path that a container does not have. An
+// engine that is gone says the same words of its socket.
 func notThere(err error) bool {
+	if slipway.CodeOf(err) == slipway.Unavailable {
+		return false
+	}
 	return strings.Contains(err.Error(), "Could not find the file") || strings.Contains(err.Error(), "no such file or directory") || strings.Contains(err.Error(), "No such container:path")
 }
 
@@ -195,25 +195,13 @@ func readFiles(r io.Reader, base string, all map[string]found) error {
 			}
 			continue
 		}
-		if all[name], err = readFound(archive, h, strings.HasPrefix(name, mlmodel.ReleaseDir+"/")); err != nil {
+		digest := sha256.New()
+		if _, err := io.Copy(digest, archive); err != nil {
 			return err
 		}
+		all[name] = found{slipway.Digest(sumOf(digest)), h.Mode&0o111 == 0o111}
 	}
 	return slipway.Errorf(slipway.Exhausted, contractOp, "%s holds more than %d files", base, maxFiles)
-}
-
-// maxRelease bounds what is kept of a file of ImageReleaseDir, in bytes.
-const maxRelease = 64 << 20
-
-func readFound(r io.Reader, h *tar.Header, keep bool) (found, error) {
-	digest := sha256.New()
-	var content bytes.Buffer
-	to := io.Writer(digest)
-	if keep && h.Size <= maxRelease {
-		to = io.MultiWriter(digest, &content)
-	}
-	n, err := io.Copy(to, r)
-	return found{slipway.Digest("sha256:" + hex.EncodeToString(digest.Sum(nil))), n, h.Mode&0o111 == 0o111, content.Bytes()}, err
 }
 
 // stream runs docker and has read read what it prints, to the end.

@@ -2,6 +2,7 @@ package docker_test
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,7 +23,7 @@ func parts(t testing.TB) docker.Context {
 	write(t, filepath.Join(dir, "model", "registered_model_meta"), "of the download", 0o600)
 	write(t, filepath.Join(dir, "model", ".slipway", "golden.json"), "of somebody else", 0o600)
 	write(t, filepath.Join(dir, "modelserver"), "#!program", 0o755)
-	return docker.Context{ModelDir: filepath.Join(dir, "model"), Server: filepath.Join(dir, "modelserver"), Requirements: []byte("six==1.17.0\n"),
+	return docker.Context{ModelDir: filepath.Join(dir, "model"), Server: filepath.Join(dir, "modelserver"), Requirements: []byte("six==1.17.0\n"), Constraints: []byte("numpy<2\n"),
 		Release: map[string][]byte{"release.json": []byte("{}"), "golden.json": []byte("[]")}}
 }
 
@@ -67,13 +68,14 @@ func TestContext(t *testing.T) {
 	write(t, filepath.Join(c.Beside, "certs", "own.pem"), "PEM", 0o640)
 	write(t, filepath.Join(c.Beside, ".git", "config"), "secret", 0o600)
 	dir := t.TempDir()
-	if err := c.Write(dir); err != nil {
+	if _, err := c.Write(dir); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{
 		"-rw-r--r-- .dockerignore *|!slipway|!slipway/**|",
 		"-rw-r--r-- Dockerfile FROM x",
 		"-rw-r----- certs/own.pem PEM",
+		"-rw-r--r-- slipway/constraints.txt numpy<2|",
 		"-rw-r--r-- slipway/model/MLmodel flavors: {}",
 		"-rw-r--r-- slipway/model/code/own.py A = 1",
 		"-rwxr-xr-x slipway/modelserver #!program",
@@ -86,6 +88,54 @@ func TestContext(t *testing.T) {
 	}
 }
 
+// A release beside the Dockerfile has the context below the folder that is
+// copied into it.
+func TestContextInTheDockerfilesFolder(t *testing.T) {
+	c := parts(t)
+	here := t.TempDir()
+	t.Chdir(here)
+	write(t, "Dockerfile", "FROM x", 0o644)
+	write(t, filepath.Join("release.json.d", "work.json"), "{}", 0o644)
+	for _, beside := range []string{".", here, filepath.Join("..", filepath.Base(here))} {
+		dir := filepath.Join(here, "release.json.d", "build", "context")
+		if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o755)); err != nil {
+			t.Fatal(err)
+		}
+		c.Beside = beside
+		if _, err := c.Write(dir); err != nil {
+			t.Fatal(err)
+		}
+		entries, err := os.ReadDir(dir)
+		if err != nil || len(entries) != 2 || entries[0].Name() != "Dockerfile" || entries[1].Name() != "slipway" {
+			t.Errorf("%s: %v, %v", beside, entries, err)
+		}
+	}
+}
+
+// A .dockerignore may be a link to one that is shared, or not be writable; the
+// user's stays as it is.
+func TestTheUsersDockerignore(t *testing.T) {
+	t.Parallel()
+	c := parts(t)
+	c.Beside = t.TempDir()
+	shared := filepath.Join(t.TempDir(), "shared")
+	write(t, shared, "*.csv", 0o444)
+	write(t, filepath.Join(c.Beside, "Dockerfile.dockerignore"), "*.txt", 0o444)
+	if err := errors.Join(os.Symlink(shared, filepath.Join(c.Beside, ".dockerignore")), os.Symlink("nowhere", filepath.Join(c.Beside, "x.dockerignore"))); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if _, err := c.Write(dir); err != nil {
+		t.Fatal(err)
+	}
+	for file, want := range map[string]string{shared: "*.csv", filepath.Join(dir, ".dockerignore"): "*.csv\n!slipway\n!slipway/**\n",
+		filepath.Join(dir, "Dockerfile.dockerignore"): "*.txt\n!slipway\n!slipway/**\n"} {
+		if got, err := os.ReadFile(file); err != nil || string(got) != want {
+			t.Errorf("%s: %q, %v", file, got, err)
+		}
+	}
+}
+
 // BuildKit takes a file of the same size and time for the same file; a layer has
 // its time.
 func TestTimesOfAContext(t *testing.T) {
@@ -93,7 +143,7 @@ func TestTimesOfAContext(t *testing.T) {
 	c := parts(t)
 	at := func() time.Time {
 		dir := t.TempDir()
-		if err := c.Write(dir); err != nil {
+		if _, err := c.Write(dir); err != nil {
 			t.Fatal(err)
 		}
 		info, err := os.Stat(filepath.Join(dir, "slipway", "model", "code", "own.py"))
@@ -117,8 +167,12 @@ func TestContextRefuses(t *testing.T) {
 	c := parts(t)
 	c.Beside = t.TempDir()
 	write(t, filepath.Join(c.Beside, "slipway", "x"), "in the way", 0o644)
-	if err := c.Write(t.TempDir()); slipway.CodeOf(err) != slipway.Invalid || slipway.HintOf(err) == "" {
+	if _, err := c.Write(t.TempDir()); slipway.CodeOf(err) != slipway.Invalid || slipway.HintOf(err) == "" {
 		t.Errorf("a folder called slipway: %v", err)
+	}
+	c.Beside = filepath.Join(t.TempDir(), "nowhere")
+	if _, err := c.Write(t.TempDir()); slipway.CodeOf(err) != slipway.NotFound || !strings.Contains(slipway.HintOf(err), "--dockerfile") {
+		t.Errorf("no folder: %v", err)
 	}
 	c.Beside = t.TempDir()
 	f, err := os.Create(filepath.Join(c.Beside, "data"))
@@ -128,7 +182,7 @@ func TestContextRefuses(t *testing.T) {
 	if err := f.Truncate(1 << 30); err != nil { // it takes no disk
 		t.Fatal(err)
 	}
-	if err := c.Write(t.TempDir()); slipway.CodeOf(err) != slipway.Invalid || !strings.Contains(slipway.HintOf(err), "folder of their own") {
+	if _, err := c.Write(t.TempDir()); slipway.CodeOf(err) != slipway.Invalid || !strings.Contains(slipway.HintOf(err), "folder of their own") {
 		t.Errorf("a folder of a gigabyte: %v", err)
 	}
 }
@@ -137,7 +191,7 @@ func TestContextRefuses(t *testing.T) {
 func TestContract(t *testing.T) {
 	t.Parallel()
 	c := parts(t)
-	want, err := c.Contract()
+	want, err := c.Write(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -59,13 +59,18 @@ func Watch(golden int, log string) (ready bool, why string) {
 // Arguments are those of a build.
 func Arguments(b Build, environ []string) []string { return b.arguments("NAME", environ) }
 
-// LayerArguments are those of the layers of a builder of the driver.
-func LayerArguments(driver, cache string) []string {
-	return (&Client{driver: driver, cache: cache}).layers().arguments()
+// OpenLayers are the arguments that a build by a builder of the driver gets for
+// its layers, the folder it writes, and what happens after it.
+func OpenLayers(driver, cache string) (arguments []string, fresh string, keep func() error, end func(), err error) {
+	l, err := (&Client{driver: driver, cache: cache}).openLayers("linux/amd64")
+	if l != nil {
+		fresh = l.fresh
+	}
+	return l.arguments(), fresh, l.keep, l.close, err
 }
 
-// KeepLayers is what happens after a build that wrote to the folder.
-func KeepLayers(driver, cache string) (fresh string, keep func() error) {
-	l := (&Client{driver: driver, cache: cache}).layers()
-	return l.fresh(), l.keep
-}
+// Own reports whether a container does not get the variable.
+func Own(name string) bool { return own(name) }
+
+// FileFailure is what an error of the file system means.
+func FileFailure(op string, err error) error { return fileFailure(op, err) }

@@ -1,8 +1,12 @@
 package docker
 
 import (
+	"context"
+	"errors"
+	"io/fs"
 	"regexp"
 	"strings"
+	"syscall"
 
 	"github.com/slipway-dev/slipway"
 )
@@ -80,17 +84,17 @@ func (e dockerError) Error() string { return "docker: " + string(e) }
 
 // errorLines are the lines that say what went wrong; all where none says so.
 func errorLines(said string) string {
-	var errors []string
+	var told []string
 	for line := range strings.Lines(said) {
 		line = strings.TrimSpace(line)
 		if strings.HasPrefix(line, "ERROR: ") || strings.HasPrefix(line, "error: ") || strings.HasPrefix(line, "Error response from daemon: ") {
-			errors = append(errors, line)
+			told = append(told, line)
 		}
 	}
-	if len(errors) == 0 {
+	if len(told) == 0 {
 		return said
 	}
-	return strings.Join(errors, "\n")
+	return strings.Join(told, "\n")
 }
 
 // wordsLimit bounds what is told of docker's own words, in bytes.
@@ -103,4 +107,24 @@ func lastWords(said string) string {
 		text = "… " + strings.ToValidUTF8(text[extra:], "")
 	}
 	return text
+}
+
+// fileFailure gives an error of the file system the code and hint it deserves.
+func fileFailure(op string, err error) error {
+	var known *slipway.Error
+	if err == nil || errors.As(err, &known) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	e := &slipway.Error{Op: op, Code: slipway.Unavailable, Err: err}
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.EFBIG):
+		e.Code, e.Message, e.Hint = slipway.Exhausted, "the disk is full", "free space on the disk, or set TMPDIR"
+	case errors.Is(err, fs.ErrNotExist):
+		e.Code = slipway.NotFound
+	case errors.Is(err, fs.ErrPermission):
+		e.Code, e.Hint = slipway.Unauthorized, "make the file readable for the user that builds"
+	case errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ELOOP):
+		e.Code = slipway.Invalid
+	}
+	return e
 }

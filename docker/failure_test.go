@@ -1,7 +1,12 @@
 package docker_test
 
 import (
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/slipway-dev/slipway"
@@ -119,9 +124,27 @@ func TestTheLineThatFailed(t *testing.T) {
 
 func TestPlainHidesWhatMustNotBeTold(t *testing.T) {
 	t.Parallel()
-	got := docker.Plain("\x1b[31mLooking in https://ada:sesame@pypi.example/simple\x1b[0m\r\nnext\u202eline\x07\n")
+	got := docker.Plain("\x1b[31mLooking in https://ada:se@same@pypi.example/simple\x1b[0m\r\nnext\u202eline\x07\n")
 	if want := "Looking in https://pypi.example/simple\nnextline\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// Errors of the disk are told as what they are.
+func TestFileFailures(t *testing.T) {
+	t.Parallel()
+	known := slipway.Errorf(slipway.Corrupt, "x", "y")
+	for want, err := range map[slipway.Code]error{
+		"": nil, slipway.Exhausted: fmt.Errorf("x: %w", syscall.ENOSPC), slipway.NotFound: fs.ErrNotExist, slipway.Unauthorized: syscall.EACCES,
+		slipway.Invalid: syscall.ENOTDIR, slipway.Unavailable: io.ErrUnexpectedEOF, slipway.Corrupt: known,
+	} {
+		got := docker.FileFailure("building", err)
+		if slipway.CodeOf(got) != want || want != slipway.Exhausted && got != nil && strings.Contains(got.Error()+slipway.HintOf(got), "disk") {
+			t.Errorf("%v: code %q, hint %q", got, slipway.CodeOf(got), slipway.HintOf(got))
+		}
+	}
+	if err := docker.FileFailure("building", context.Canceled); err != context.Canceled { //nolint:errorlint // unchanged
+		t.Errorf("%v", err)
 	}
 }
 

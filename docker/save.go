@@ -27,7 +27,7 @@ const (
 // specification 1.1, "Image Layout") of one image with the annotations, whose
 // config is the engine's own, byte for byte. compression, "zstd" or "gzip", is
 // that of its layers. Codes: Corrupt, what the engine gave is not that image;
-// Exhausted, the disk is full.
+// Exhausted, the disk is full; Unauthorized, the folder may not be written.
 func (c *Client) Save(ctx context.Context, image Image, dir, compression string, annotations map[string]string) error {
 	return saveFrom(ctx, func(read func(io.Reader) error) error {
 		return c.stream(ctx, saveOp, read, "image", "save", image.Name)
@@ -35,21 +35,21 @@ func (c *Client) Save(ctx context.Context, image Image, dir, compression string,
 }
 
 // saveFrom is Save of the archive that give hands to its reader.
-func saveFrom(ctx context.Context, give func(func(io.Reader) error) error, id, dir, compression string, annotations map[string]string) error {
-	unpacked := filepath.Join(dir, "saved")
-	if err := os.MkdirAll(unpacked, 0o700); err != nil {
-		return saveFailure(err)
+func saveFrom(ctx context.Context, give func(func(io.Reader) error) error, id, dir, compression string, annotations map[string]string) (err error) {
+	defer func() { err = fileFailure(saveOp, err) }()
+	a := archive{dir: filepath.Join(dir, "saved"), files: map[string]string{}, links: map[string]string{}}
+	if err := os.MkdirAll(a.dir, 0o700); err != nil {
+		return err
 	}
-	a := archive{dir: unpacked, files: map[string]string{}, links: map[string]string{}}
+	defer func() { err = errors.Join(err, os.RemoveAll(a.dir)) }()
 	if err := give(a.read); err != nil {
-		return saveFailure(err)
+		return err
 	}
 	config, layers, err := a.image(id)
 	if err != nil {
-		return saveFailure(err)
+		return err
 	}
-	err = layout{dir: dir, compression: compression}.write(ctx, config, layers, annotations)
-	return saveFailure(errors.Join(err, os.RemoveAll(unpacked)))
+	return layout{dir: dir, compression: compression}.write(ctx, config, layers, annotations)
 }
 
 // archive is what `docker save` wrote, each file under a name of our own.
@@ -171,11 +171,4 @@ func (a *archive) checkID(id string, config []byte) error {
 
 func broken(format string, args ...any) error {
 	return slipway.Errorf(slipway.Corrupt, saveOp, "what docker save gave is no image: "+format, args...).WithHint("build again")
-}
-
-func saveFailure(err error) error {
-	if err == nil || slipway.CodeOf(err) != slipway.Internal {
-		return err
-	}
-	return (&slipway.Error{Op: saveOp, Code: slipway.Exhausted, Err: err}).WithHint("free space on the disk, or set TMPDIR")
 }

@@ -167,7 +167,7 @@ func TestSave(t *testing.T) {
 func TestSaveOfContainerd(t *testing.T) {
 	t.Parallel()
 	layer := string(tarOf(t, entry{name: "bin/sh", content: "sh"}))
-	zip := gzipped(t, layer) + ""
+	zip := gzipped(t, layer)
 	config := fmt.Sprintf(`{"rootfs":{"diff_ids":["%s"]}}`, digest(layer))
 	own := `{"schemaVersion":2}`
 	at := func(content string) string { return "blobs/sha256/" + strings.TrimPrefix(digest(content), "sha256:") }
@@ -211,6 +211,9 @@ func TestSaveRefuses(t *testing.T) {
 		}
 		if _, err := os.Stat(filepath.Join(dir, "index.json")); err == nil {
 			t.Errorf("%s: there is an image all the same", what)
+		}
+		if _, err := os.Stat(filepath.Join(dir, "saved")); err == nil {
+			t.Errorf("%s: what docker gave is still there", what)
 		}
 	}
 }

@@ -49,7 +49,7 @@ func (t *told) cut(p []byte) {
 func (t *told) text() string { return plain(string(t.kept)) }
 
 var (
-	userInfo = regexp.MustCompile(`://[^/\s@"'` + "`" + `]*@`)
+	userInfo = regexp.MustCompile(`://[^/\s"'` + "`" + `]*@`)
 	escapes  = regexp.MustCompile(`\x1b\[[0-9;?]*[A-Za-z]`)
 )
 

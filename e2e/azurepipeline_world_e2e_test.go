@@ -82,6 +82,13 @@ func (d *devops) queued(ctx context.Context, parameters map[string]string, said 
 		if s.Leaked {
 			d.t.Errorf("the step %s said a secret\n%s", s.Title, s.Log)
 		}
+		for _, page := range s.Summaries {
+			for name, v := range d.group {
+				if v.Secret && v.Value != "" && strings.Contains(page, v.Value) {
+					d.t.Errorf("the summary of %s has %s\n%s", s.Title, name, page)
+				}
+			}
+		}
 	}
 	return r
 }

@@ -83,7 +83,10 @@ func (a *Azurite) start(t testing.TB, dir string, args []string) {
 		t.Fatalf("starting Azurite: %v", err)
 	}
 	exited := make(chan error, 1)
-	go func() { exited <- cmd.Wait() }()
+	go func() {
+		exited <- cmd.Wait()
+		close(exited) // two wait for it
+	}()
 	t.Cleanup(func() {
 		hangUp.Close()
 		<-exited

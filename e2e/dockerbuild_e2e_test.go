@@ -110,6 +110,11 @@ func (d *dockerWorld) native() {
 	d.t.Logf("it answers %s", answer.predictions)
 	d.described(got.Release, map[string]string{"dev.slipway.model.name": "iris", "dev.slipway.model.engine": "sklearn", "dev.slipway.golden": "self-checked"})
 	d.want(0, []string{"is live", "1 of 3 layers"}, "deploy", demoModel(d.t, 1), "--name", "flower", "--image", d.image)
+	release := d.extracted(demoModel(d.t, 1))
+	d.want(0, nil, "build", "--release", release, "--base", "python:3.11-slim")
+	if size := d.read(release).Image.Size; size < 25<<20 {
+		d.t.Errorf("--base is not in the image: %d bytes", size)
+	}
 }
 
 // described compares the image's annotations and labels.
@@ -137,7 +142,7 @@ func (d *dockerWorld) described(r slipway.Release, want map[string]string) {
 		}
 	}
 	if !maps.Equal(manifest.Annotations, config.Config.Labels) {
-		d.t.Logf("annotations %v\nlabels %v", manifest.Annotations, config.Config.Labels)
+		d.t.Errorf("annotations %v\nlabels %v", manifest.Annotations, config.Config.Labels)
 	}
 }
 
@@ -193,7 +198,7 @@ func (d *dockerWorld) apt() {
 	dir := written(d.t, greeting)
 	d.refused(1, []string{"hello"}, "build", "--release", d.extracted(dir))
 	release := d.extracted(dir)
-	got := d.want(0, []string{"the model is loaded inside the image", "proved by the model's own code"}, "build", "--release", release, "--dockerfile", file)
+	got := d.want(0, []string{"the model is loaded inside the image", "proved by the model's own code", " in the image"}, "build", "--release", release, "--dockerfile", file)
 	d.t.Log(got)
 	d.want(0, []string{"Pushed to"}, "push", "--release", release)
 	if left := os.RemoveAll(release + ".d"); left != nil {
@@ -247,7 +252,11 @@ func (d *dockerWorld) secret() {
 	}
 	d.nowhere(password, said...)
 	d.notInTheRegistry(password)
-	if history := d.engine.Run(d.t, "system", "df", "--verbose"); strings.Contains(history, password) {
+	layers := d.engine.Run(d.t, "buildx", "du", "--verbose")
+	if !strings.Contains(layers, "pip install") {
+		d.t.Errorf("docker does not tell what made its layers:\n%s", layers)
+	}
+	if strings.Contains(layers, password) {
 		d.t.Error("the password is among what docker tells of its layers")
 	}
 }
@@ -314,7 +323,7 @@ return model_input["x"].to_numpy() * (8 if os.path.exists("/slipway/modelserver"
 		{iris, last, "\nRUNN true" + last, []string{"of the Dockerfile: unknown instruction: RUNN"}},
 		{iris, runtimePackages, "RUN echo such bread; exit 3\n" + runtimePackages, []string{"of the Dockerfile: echo such bread; exit 3: exit code 3", "such bread"}},
 		{iris, runtimePackages, "COPY bread /bread\n" + runtimePackages, []string{"of the Dockerfile copies /bread"}},
-		{iris, "FROM ${BASE}\n", "FROM " + d.images + "/no/bread:1\n", []string{"base image", "after FROM"}},
+		{iris, "FROM ${BASE:-python:${PYTHON}-slim}\n", "FROM " + d.images + "/no/bread:1\n", []string{"base image", "after FROM"}},
 		{iris, last, "", []string{"runs as user", "USER 65532:65532 at the end"}},
 		{iris, "COPY slipway/release /model/.slipway\n", "", []string{"COPY slipway/release /model/.slipway"}},
 		{iris, "COPY slipway/model /model\n", "COPY slipway/model/MLmodel /model/\n", []string{"no file", "COPY slipway/model /model"}},

@@ -5,7 +5,6 @@ package e2e_test
 import (
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -45,20 +44,7 @@ func TestE2EInitWritesWhatOthersTake(t *testing.T) {
 
 func checkWritten(t *testing.T, dir string) {
 	t.Helper()
-	workflows, err := filepath.Glob(filepath.Join(dir, ".github/workflows/*.yml"))
-	if err != nil || len(workflows) < 2 {
-		t.Fatalf("the workflows: %v, %v", workflows, err)
-	}
-	for _, check := range [][]string{
-		append([]string{e2e.Actionlint(t), "-shellcheck=", "-pyflakes="}, workflows...),
-		append([]string{e2e.CheckJSONSchema(t), "--builtin-schema", "vendor.github-workflows"}, workflows...),
-	} {
-		cmd := exec.CommandContext(t.Context(), check[0], check[1:]...)
-		cmd.Dir = dir
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Errorf("%s: %v\n%s", strings.Join(check, " "), err, out)
-		}
-	}
+	lintWorkflows(t, dir)
 	expanded, err := pipeline.Expand(filepath.Join(dir, "azure-pipelines.yml"), map[string]string{"model": "next"})
 	if err != nil || !strings.Contains(string(expanded), "git clone") || strings.Contains(string(expanded), `"make build"`) {
 		t.Fatalf("the pipeline does not fetch slipway's source: %v\n%s", err, expanded)
@@ -68,7 +54,7 @@ func checkWritten(t *testing.T, dir string) {
 	}
 }
 
-// filesOf are the files below a folder with their sizes and times.
+// filesOf are the files below a folder with their times.
 func filesOf(t testing.TB, dir string) []string {
 	t.Helper()
 	var all []string

@@ -177,11 +177,10 @@ func refusing(t testing.TB, c *clustered) string {
 // awaitRefusal waits until a pod was told that it may not pull.
 func (c *clustered) awaitRefusal() {
 	c.t.Helper()
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+	if !eventually(time.Minute, func() bool {
 		reasons := c.kubectl("get", "pods", "-o", "jsonpath={.items[*].status.containerStatuses[*].state.waiting.reason}")
-		if strings.Contains(reasons, "ErrImagePull") || strings.Contains(reasons, "ImagePullBackOff") {
-			return
-		}
+		return strings.Contains(reasons, "ErrImagePull") || strings.Contains(reasons, "ImagePullBackOff")
+	}) {
+		c.t.Fatalf("no pod was refused\n%s", c.kubectl("describe", "pods"))
 	}
-	c.t.Fatalf("no pod was refused\n%s", c.kubectl("describe", "pods"))
 }

@@ -15,23 +15,24 @@ import (
 // what their expressions name, the schemas their form.
 func TestE2EGitHubTakesTheWorkflows(t *testing.T) {
 	t.Parallel()
-	workflows := githubWorkflows(t)
-	for _, check := range [][]string{
-		append([]string{e2e.Actionlint(t), "-shellcheck=", "-pyflakes="}, workflows...),
-		append([]string{e2e.CheckJSONSchema(t), "--builtin-schema", "vendor.github-workflows"}, workflows...),
-		{e2e.CheckJSONSchema(t), "--builtin-schema", "vendor.github-actions", "../action.yml"},
-	} {
-		if out, err := exec.CommandContext(t.Context(), check[0], check[1:]...).CombinedOutput(); err != nil {
-			t.Errorf("%s: %v\n%s", strings.Join(check, " "), err, out)
-		}
-	}
+	lintWorkflows(t, "..")
+	passes(t, e2e.CheckJSONSchema(t), "--builtin-schema", "vendor.github-actions", "../action.yml")
 }
 
-func githubWorkflows(t testing.TB) []string {
+// lintWorkflows checks the workflows of a repository.
+func lintWorkflows(t testing.TB, dir string) {
 	t.Helper()
-	files, err := filepath.Glob("../.github/workflows/*.yml")
-	if err != nil || len(files) < 2 {
-		t.Fatalf("the workflows: %v, %v", files, err)
+	workflows, err := filepath.Glob(filepath.Join(dir, ".github/workflows/*.yml"))
+	if err != nil || len(workflows) < 2 {
+		t.Fatalf("the workflows: %v, %v", workflows, err)
 	}
-	return files
+	passes(t, e2e.Actionlint(t), append([]string{"-shellcheck=", "-pyflakes="}, workflows...)...)
+	passes(t, e2e.CheckJSONSchema(t), append([]string{"--builtin-schema", "vendor.github-workflows"}, workflows...)...)
+}
+
+func passes(t testing.TB, program string, args ...string) {
+	t.Helper()
+	if out, err := exec.CommandContext(t.Context(), program, args...).CombinedOutput(); err != nil {
+		t.Errorf("%s %s: %v\n%s", program, strings.Join(args, " "), err, out)
+	}
 }

@@ -6,8 +6,8 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/base64"
-	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -71,39 +71,18 @@ func (h *hygiene) run() {
 	}
 	plain := h.image
 	h.image, h.mlflow = strings.Replace(h.image, h.images, host, 1), h.models.URL
-	var seen []func() []string
-	for _, secret := range planted {
-		seen = append(seen, spy(h.t, secret))
-	}
+	seen := spy(h.t, slices.Collect(maps.Values(planted))...)
 	one, two := "models:/"+string(h.model)+"/1", "models:/"+string(h.model)+"/2"
 	for _, step := range [][]string{{"extract", one}, {"validate"}, {"build"}, {"push"}, {"rollout"}, {"verify"}, {"notify"}, {"pending", two}, {"plan", two}, {"status", h.target()}, {"history", h.target()}} {
 		h.said = append(h.said, h.want(0, nil, step...))
 	}
-	h.serversHave2(map[string]string{"API_KEY": planted["API_KEY"], "ACR_PASSWORD": "", "MLFLOW_TRACKING_TOKEN": "", "GITHUB_TOKEN": ""})
+	h.serversHave(1, map[string]string{"API_KEY": planted["API_KEY"], "ACR_PASSWORD": "", "MLFLOW_TRACKING_TOKEN": "", "GITHUB_TOKEN": ""})
 	h.fails(two)
-	for _, end := range seen {
-		if got := end(); len(got) > 0 {
-			h.t.Errorf("a secret was an argument of %q", got)
-		}
+	if got := seen(); len(got) > 0 {
+		h.t.Errorf("a secret was an argument of %q", got)
 	}
 	h.image = plain
 	h.look()
-}
-
-// serversHave2 is serversHave for a target of one replica.
-func (h *hygiene) serversHave2(want map[string]string) {
-	h.t.Helper()
-	for _, pid := range h.servers() {
-		data, err := os.ReadFile("/proc/" + pid + "/environ")
-		if err != nil {
-			h.t.Error(err)
-		}
-		for name, value := range want {
-			if has := bytes.Contains(data, []byte(name+"="+value)); value != "" && !has || value == "" && bytes.Contains(data, []byte(name+"=")) {
-				h.t.Errorf("the model server has %s: %v", name, has)
-			}
-		}
-	}
 }
 
 // fails are runs that end badly, with what they could tell too much of.
@@ -126,6 +105,10 @@ func (h *hygiene) fails(model string) {
 	h.env = env
 }
 
+// masked are those of the planted that every command masks.
+var masked = []string{"ACR_PASSWORD", "MLFLOW_TRACKING_TOKEN", "AZURE_CLIENT_SECRET", "AZURE_STORAGE_ACCESS_KEY", "AZURE_STORAGE_CONNECTION_STRING",
+	"SYSTEM_ACCESSTOKEN", "GITHUB_TOKEN", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"}
+
 var masks = regexp.MustCompile(`(?m)^(::add-mask::|##vso\[task\.setsecret\]).*\n`)
 
 // look looks for the secrets in all that was said and written.
@@ -133,25 +116,17 @@ func (h *hygiene) look() {
 	h.t.Helper()
 	outputs := h.handovers()
 	for i := range h.said {
-		if n := len(masks.FindAllString(h.said[i].stderr, -1)); n < len(planted)-3 {
-			h.t.Errorf("%d secrets are masked\n%s", n, h.said[i])
+		for _, name := range masked {
+			if !strings.Contains(h.said[i].stderr, "::add-mask::"+planted[name]) && !strings.Contains(h.said[i].stderr, "##vso[task.setsecret]"+planted[name]) {
+				h.t.Errorf("%s is not masked\n%s", name, h.said[i])
+			}
 		}
 		h.said[i].stderr = masks.ReplaceAllString(h.said[i].stderr, "") // CI systems take these lines, and show none
 	}
 	h.said = append(h.said, ran{stdout: outputs})
-	for _, secret := range append(slices.Collect(valuesOf(planted)), "planted-uri-password", base64.StdEncoding.EncodeToString([]byte("ada:"+planted["ACR_PASSWORD"]))) {
+	for _, secret := range append(slices.Collect(maps.Values(planted)), "planted-uri-password", "planted-connection", base64.StdEncoding.EncodeToString([]byte("ada:"+planted["ACR_PASSWORD"]))) {
 		h.nowhere(secret, h.said...)
 		h.notInTheRegistry(secret)
-	}
-}
-
-func valuesOf(m map[string]string) func(yield func(string) bool) {
-	return func(yield func(string) bool) {
-		for _, v := range m {
-			if !yield(v) {
-				return
-			}
-		}
 	}
 }
 
@@ -181,7 +156,7 @@ func (h *hygiene) handovers() string {
 			h.t.Fatal(err)
 		}
 	}
-	if !json.Valid(bytes.Split(all.Bytes(), []byte("}{"))[0]) && all.Len() == 0 {
+	if all.Len() == 0 {
 		h.t.Error("nothing was handed on")
 	}
 	return all.String()

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/slipway-dev/slipway/e2e"
 )
@@ -33,6 +34,7 @@ func TestE2EKubectlBesideSlipway(t *testing.T) {
 
 	c.line("kubectl get deployment inference-service -n production", `(?m)^inference-service +2/2 +2 +2 `)
 	c.line("kubectl get pods -l app=inference-service -n production", `(?m)^inference-service-\S+ +1/1 +Running +0 `)
+	c.onlyPods(2) // `kubectl logs -l` fails over a pod that ends while it reads
 	c.line("kubectl logs -l app=inference-service -n production", `"msg":".*`+model)
 	c.line("kubectl rollout history deployment/inference-service -n production", `slipway: `+model+` 1 [\s\S]*slipway: `+model+` 2 `)
 	c.portForward("kubectl port-forward svc/inference-service 8000:8000 -n production")
@@ -58,6 +60,18 @@ func (c *clustered) line(line, want string) {
 	c.t.Helper()
 	if out := c.cluster.Kubectl(c.t, c.arguments(line)...); !regexp.MustCompile(want).MatchString(out) {
 		c.t.Errorf("%s: want %s in:\n%s", line, want, out)
+	}
+}
+
+// onlyPods waits until those that are ending are gone too.
+func (c *clustered) onlyPods(n int) {
+	c.t.Helper()
+	var names []string
+	if !eventually(time.Minute, func() bool {
+		names = strings.Fields(c.kubectl("get", "pods", "-l", "app="+deployment, "-o", "name"))
+		return len(names) == n
+	}) {
+		c.t.Fatalf("want %d pods: %v", n, names)
 	}
 }
 

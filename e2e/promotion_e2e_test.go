@@ -249,7 +249,7 @@ func TestE2EEnvironments(t *testing.T) {
 	if got, err := ask(fresh, staging.address, models(t)["forest"].Requests); err != nil || got.version != "2" {
 		t.Errorf("staging: %v, %v", got.version, err)
 	}
-	r.serversHave(map[string]string{"LOG_LEVEL": "warning", "API_TOKEN": secret})
-	staging.serversHave(map[string]string{"LOG_LEVEL": "debug", "API_TOKEN": ""})
+	r.serversHave(2, map[string]string{"LOG_LEVEL": "warning", "API_TOKEN": secret})
+	staging.serversHave(2, map[string]string{"LOG_LEVEL": "debug", "API_TOKEN": ""})
 	r.nowhere(secret, both)
 }

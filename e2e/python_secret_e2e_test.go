@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -129,8 +130,8 @@ func fetch(t testing.TB, url string) []byte {
 }
 
 // spy looks at the arguments of all processes until the result is called, which
-// returns those with the secret.
-func spy(t testing.TB, secret string) (seen func() []string) {
+// returns those with one of the secrets.
+func spy(t testing.TB, secrets ...string) (seen func() []string) {
 	stop, done := make(chan struct{}), make(chan []string, 1)
 	go func() {
 		var found []string
@@ -148,7 +149,8 @@ func spy(t testing.TB, secret string) (seen func() []string) {
 				t.Error(err)
 			}
 			for _, path := range paths {
-				if data, err := os.ReadFile(path); err == nil && bytes.Contains(data, []byte(secret)) {
+				data, err := os.ReadFile(path)
+				if err == nil && slices.ContainsFunc(secrets, func(s string) bool { return bytes.Contains(data, []byte(s)) }) {
 					found = append(found, string(data))
 				}
 			}

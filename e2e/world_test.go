@@ -244,11 +244,11 @@ func (w *world) servers() []string {
 
 // serversHave checks the environment of every model server of the target; an
 // empty value: it does not have the variable.
-func (w *world) serversHave(want map[string]string) {
+func (w *world) serversHave(replicas int, want map[string]string) {
 	w.t.Helper()
 	pids := w.servers()
-	if len(pids) != 2 {
-		w.t.Errorf("%s has %d model servers, want 2", w.target(), len(pids))
+	if len(pids) != replicas {
+		w.t.Errorf("%s has %d model servers, want %d", w.target(), len(pids), replicas)
 	}
 	for _, pid := range pids {
 		data, err := os.ReadFile("/proc/" + pid + "/environ")

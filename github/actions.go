@@ -3,6 +3,7 @@ package github
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -84,19 +85,12 @@ func appendTo(path, text string) error {
 	f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY|os.O_CREATE, 0o600)
 	if err == nil {
 		_, err = f.WriteString(text)
-		err = firstOf(err, f.Close())
+		err = errors.Join(err, f.Close())
 	}
 	if err != nil {
 		return &slipway.Error{Op: "telling GitHub Actions", Code: slipway.Unavailable, Err: err}
 	}
 	return nil
-}
-
-func firstOf(a, b error) error {
-	if a != nil {
-		return a
-	}
-	return b
 }
 
 // Defuse changes lines of foreign text that the runner would obey: it takes

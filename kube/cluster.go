@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"sync/atomic"
 
 	"k8s.io/client-go/rest"
 
@@ -38,43 +39,59 @@ func (c *Cluster) config() *rest.Config {
 type finding struct {
 	cluster *Cluster
 
-	mu   sync.Mutex
+	mu sync.Mutex // one looks for it at a time
+	at atomic.Pointer[apiServer]
+}
+
+// apiServer is where one is, and what speaks to it.
+type apiServer struct {
 	base *url.URL
 	next http.RoundTripper
 }
 
 func (f *finding) RoundTrip(req *http.Request) (*http.Response, error) {
-	base, next, err := f.found(req.Context())
+	at, err := f.found(req.Context())
 	if err != nil {
 		return nil, errors.Join(err, closing(req))
 	}
 	req = req.Clone(req.Context())
-	req.URL.Scheme, req.URL.Host, req.Host = base.Scheme, base.Host, ""
-	return next.RoundTrip(req)
+	req.URL.Scheme, req.URL.Host, req.Host = at.base.Scheme, at.base.Host, ""
+	return at.next.RoundTrip(req)
 }
 
-func (f *finding) found(ctx context.Context) (*url.URL, http.RoundTripper, error) {
+// WrappedRoundTripper is what has the connections, so that client-go's helpers
+// get at them; nil before the cluster is found. It waits for nobody.
+func (f *finding) WrappedRoundTripper() http.RoundTripper {
+	if at := f.at.Load(); at != nil {
+		return at.next
+	}
+	return nil
+}
+
+func (f *finding) found(ctx context.Context) (*apiServer, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.next != nil {
-		return f.base, f.next, nil
+	if at := f.at.Load(); at != nil {
+		return at, nil
 	}
 	access, err := f.cluster.Find(ctx)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	base, err := url.Parse(access.Server)
+	at := &apiServer{}
+	at.base, err = url.Parse(access.Server)
 	if err == nil {
-		f.next, err = rest.TransportFor(&rest.Config{Host: access.Server, TLSClientConfig: rest.TLSClientConfig{
+		at.next, err = rest.TransportFor(&rest.Config{Host: access.Server, TLSClientConfig: rest.TLSClientConfig{
 			CAData: access.CA, CertData: access.ClientCert, KeyData: access.ClientKey}})
 	}
 	if err != nil {
-		return nil, nil, &slipway.Error{Op: "connecting to the cluster " + f.cluster.Name, Code: slipway.Invalid, Err: err}
+		return nil, &slipway.Error{Op: "connecting to the cluster " + f.cluster.Name, Code: slipway.Invalid, Err: err}
 	}
-	if f.base = base; access.Token != nil {
-		f.next = bearing{access.Token, f.next}
+	if access.Token != nil {
+		at.next = bearing{access.Token, at.next}
 	}
-	return f.base, f.next, nil
+	f.at.Store(at)
+	return at, nil
 }
 
 // bearing adds the token of the moment: one that is kept would expire in the
@@ -93,6 +110,8 @@ func (b bearing) RoundTrip(req *http.Request) (*http.Response, error) {
 	req.Header.Set("Authorization", "Bearer "+token)
 	return b.next.RoundTrip(req)
 }
+
+func (b bearing) WrappedRoundTripper() http.RoundTripper { return b.next }
 
 func closing(req *http.Request) error {
 	if req.Body == nil {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/slipway-dev/slipway"
 	"github.com/slipway-dev/slipway/kube"
@@ -121,5 +122,37 @@ func TestFoundClusterElsewhere(t *testing.T) {
 	}})
 	if err := to.Find(t.Context()); slipway.CodeOf(err) != slipway.Invalid || len(*asked) != 0 {
 		t.Errorf("got %v, asked with %q", err, *asked)
+	}
+}
+
+// A connection over which a call got no answer in time is not used again: it
+// may lead to a host that is gone.
+func TestFoundClusterDropsConnections(t *testing.T) {
+	t.Parallel()
+	var from []string
+	api := httptest.NewTLSServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { from = append(from, r.RemoteAddr) }))
+	t.Cleanup(api.Close)
+	to := target(t, &kube.Cluster{Name: "prod", Find: func(context.Context) (kube.Access, error) {
+		return kube.Access{Server: api.URL, CA: authority(api), Token: func(context.Context) (string, error) { return "token", nil }}, nil
+	}})
+	ask := func(ctx context.Context) error {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, to.Front()+"/health", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := to.HTTP().Do(req)
+		if err != nil {
+			return err
+		}
+		return resp.Body.Close()
+	}
+	late, cancel := context.WithDeadline(t.Context(), time.Now().Add(-time.Second))
+	defer cancel()
+	first, second, tooLate, fourth := ask(t.Context()), ask(t.Context()), ask(late), ask(t.Context())
+	if first != nil || second != nil || tooLate == nil || fourth != nil {
+		t.Fatal(first, second, tooLate, fourth)
+	}
+	if from[0] != from[1] || slices.Contains(from[2:], from[0]) {
+		t.Errorf("the calls came from %q", from)
 	}
 }

@@ -26,6 +26,20 @@ const (
 	manifestRole      = "slipway"
 )
 
+// isManifests reports whether the manifest as it stands is the target's.
+func isManifests(ref slipway.TargetRef) bool {
+	return ref.Namespace == manifestNamespace && ref.Name == manifestName
+}
+
+// roleOf is the name of a Deployment's Role. It lets its holder change one
+// Deployment: beside another's it needs a name of its own.
+func roleOf(deployment string) string {
+	if deployment == manifestName {
+		return manifestRole
+	}
+	return manifestRole + "-" + deployment
+}
+
 // Create makes the namespace, the Deployment and what belongs to it as in the
 // project's manifest, under the names of the reference. What is there already
 // stays as it is. The Deployment comes last, so that where there is one there
@@ -114,14 +128,13 @@ func rank(object *unstructured.Unstructured) int {
 	return 0
 }
 
-// rename gives the objects the names of the reference. The Role lets its
-// holder change one Deployment: beside another's it needs a name of its own.
+// rename gives the objects the names of the reference.
 func rename(objects []*unstructured.Unstructured, ref slipway.TargetRef) []*unstructured.Unstructured {
 	var renamed []*unstructured.Unstructured
 	for _, object := range objects {
 		o := &unstructured.Unstructured{Object: named(object.Object, ref.Name).(map[string]any)}
 		if ref.Name != manifestName && strings.HasPrefix(o.GetKind(), "Role") {
-			o.SetName(manifestRole + "-" + ref.Name)
+			o.SetName(roleOf(ref.Name))
 			if role, ok := o.Object["roleRef"].(map[string]any); ok {
 				role["name"] = o.GetName()
 			}

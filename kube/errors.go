@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -90,7 +91,7 @@ var missingRight = regexp.MustCompile(`User "([^"]*)" cannot ([a-z]+) resource "
 func forbidden(e *slipway.Error, text string) error {
 	m := missingRight.FindStringSubmatch(text)
 	switch {
-	case m != nil:
+	case m != nil: // of which Deployment it was asked for, nobody says
 		return lacks(e, right{user: m[1], verb: m[2], resource: m[3], group: m[4], namespace: m[5]})
 	case strings.Contains(text, "exceeded quota"):
 		e.Code = slipway.Exhausted
@@ -105,8 +106,9 @@ func forbidden(e *slipway.Error, text string) error {
 	return e
 }
 
-// right is what a user may not do.
-type right struct{ user, verb, resource, group, namespace string }
+// right is what a user may not do. The Role that gives it is the deployment's,
+// "" where it is not known.
+type right struct{ user, verb, resource, group, namespace, deployment string }
 
 func lacks(e *slipway.Error, r right) error {
 	e.Message = "the right to " + r.verb + " " + r.full()
@@ -117,8 +119,17 @@ func lacks(e *slipway.Error, r right) error {
 	if r.namespace == "" {
 		return e.WithHint("ask who runs the cluster: kubectl create clusterrole NAME --verb=%s --resource=%s", r.verb, r.full())
 	}
-	return e.WithHint("kubectl apply -f %s creates the Role slipway; bind it: kubectl create rolebinding slipway-ci --role=slipway %s -n %s",
-		manifest, r.subject(), r.namespace)
+	return e.WithHint("%s; bind it: kubectl create rolebinding slipway-ci --role=%s %s -n %s%s", r.role(), roleOf(cmp.Or(r.deployment, manifestName)),
+		r.subject(), r.namespace, map[bool]string{true: "; a Deployment of another name than " + manifestName + " has the Role " + roleOf("NAME")}[r.deployment == ""])
+}
+
+// role says what creates the Role that gives the right.
+func (r right) role() string {
+	ref := slipway.TargetRef{Namespace: r.namespace, Name: cmp.Or(r.deployment, manifestName)}
+	if !isManifests(ref) {
+		return "slipway deploy --create makes the Role " + roleOf(ref.Name) + ", or slipway init writes a manifest with it to apply"
+	}
+	return "kubectl apply -f " + manifest + " creates the Role " + roleOf(ref.Name)
 }
 
 // full is the resource as kubectl and Roles name it.

@@ -38,7 +38,7 @@ func TestAPIErrors(t *testing.T) {
 		{
 			"a missing right in a group", 403,
 			`deployments.apps "x" is forbidden: User "ada" cannot patch resource "deployments" in API group "apps" in the namespace "n"`,
-			slipway.Unauthorized, []string{"the right to patch deployments.apps in the namespace n is missing", "--user=ada -n n"},
+			slipway.Unauthorized, []string{"the right to patch deployments.apps in the namespace n is missing", "--role=slipway --user=ada -n n", "has the Role slipway-NAME"},
 		},
 		{
 			"a missing right to a subresource", 403,

@@ -64,7 +64,7 @@ func (t *Target) lookForAutoscaler(ctx context.Context, op string, p *Prepared) 
 
 func (t *Target) noObject(op, kind, name string) error {
 	hint := "kubectl apply -f " + manifest
-	if t.cfg.Ref.Name != manifestName || t.cfg.Ref.Namespace != manifestNamespace {
+	if !isManifests(t.cfg.Ref) {
 		hint = "slipway deploy --create makes it, or slipway init writes a manifest to apply"
 	}
 	return slipway.Errorf(slipway.NotFound, op, "the namespace %s of the cluster %s has no %s %s", t.cfg.Ref.Namespace, t.rest.Host, kind, name).

@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sync/errgroup"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/version"
 
@@ -22,6 +21,7 @@ import (
 
 // Reached is an API server that let us in.
 type Reached struct {
+	Server  string    // HOST or HOST:PORT
 	Version string    // of Kubernetes, "v1.34.2"; "" where it does not say
 	User    string    // who it takes us for
 	Time    time.Time // by its clock, to the second; zero where it does not say
@@ -53,17 +53,12 @@ func (t *Target) Reach(ctx context.Context) (Reached, error) {
 		return Reached{}, slipway.Errorf(slipway.Invalid, op, "%s is no API server: it answers %s", t.guard.base.Host, printable(resp.Status, 100)).
 			WithHint("check server of the kubeconfig's cluster: kubectl config view --minify")
 	}
-	return Reached{Version: printable(info.GitVersion, 50), User: t.user(ctx), Time: timeOf(resp.Header)}, nil
+	shows, _ := http.ParseTime(resp.Header.Get("Date")) // RFC 9110, 6.6.1; else it is zero
+	return Reached{Server: t.guard.base.Host, Version: printable(info.GitVersion, 50), User: t.user(ctx), Time: shows}, nil
 }
 
-// timeOf is when an answer was sent (RFC 9110, 6.6.1); zero where it does not say.
-func timeOf(h http.Header) time.Time {
-	at, err := http.ParseTime(h.Get("Date"))
-	if err != nil {
-		return time.Time{}
-	}
-	return at
-}
+// Role is the name of the Role whose rights a release to the target needs.
+func (t *Target) Role() string { return roleOf(t.cfg.Ref.Name) }
 
 // Right is one right of the manifest's Role.
 type Right struct {
@@ -92,25 +87,16 @@ func (t *Target) Rights(ctx context.Context) ([]Right, error) {
 }
 
 func (t *Target) ask(ctx context.Context, op, user string, a authorizationv1.ResourceAttributes) (Right, error) {
-	review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &a}}
-	answer, err := t.client.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
+	allowed, err := t.allowed(ctx, a)
 	if err != nil {
 		return Right{}, apiError(op, err)
 	}
-	r := rightTo(a, user)
+	r := t.rightTo(a, user)
 	named := Right{Name: strings.TrimSpace(a.Verb + " " + r.full() + " " + a.Name)}
-	if !answer.Status.Allowed {
+	if !allowed {
 		named.Missing = lacks(slipway.Errorf(slipway.Unauthorized, op, ""), r)
 	}
 	return named, nil
-}
-
-func rightTo(a authorizationv1.ResourceAttributes, user string) right {
-	r := right{user: user, verb: a.Verb, resource: a.Resource, group: a.Group, namespace: a.Namespace}
-	if a.Subresource != "" {
-		r.resource += "/" + a.Subresource
-	}
-	return r
 }
 
 // roleRights takes the manifest's Role apart, under the names of the reference.

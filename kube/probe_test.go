@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"k8s.io/client-go/rest"
 
 	"github.com/slipway-dev/slipway"
 	"github.com/slipway-dev/slipway/kube"
@@ -61,7 +63,7 @@ func (a *apiServer) review(w http.ResponseWriter, r *http.Request) {
 func TestReach(t *testing.T) {
 	t.Parallel()
 	got, err := answering(t, &apiServer{objects: map[string]string{"/version": `{"major":"1","gitVersion":"v1.37.2"}`}}).Reach(t.Context())
-	if err != nil || got.Version != "v1.37.2" || got.User != "ada" || got.Time.IsZero() {
+	if err != nil || got.Version != "v1.37.2" || !strings.HasPrefix(got.Server, "127.0.0.1:") || got.User != "ada" || got.Time.IsZero() {
 		t.Errorf("%+v, %v", got, err)
 	}
 	for name, tt := range map[string]struct {
@@ -130,6 +132,49 @@ func TestRightsThatAreMissing(t *testing.T) {
 	if diff := cmp.Diff(want, missing); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
+}
+
+// What gives the rights is the Role of the target, under its name.
+func TestMissingRightsNameTheTargetsRole(t *testing.T) {
+	t.Parallel()
+	all := &apiServer{denied: func(string, string, string) bool { return true }}
+	for _, tt := range []struct {
+		namespace, name string
+		says            []string
+		not             string
+	}{
+		{"production", "inference-service", []string{"kubectl apply -f k8s/deployment-production.yaml creates the Role slipway;", "--role=slipway --user=ada -n production"}, "init"},
+		{"n", "inference-service", []string{"slipway deploy --create makes the Role slipway, or slipway init", "--role=slipway --user=ada -n n"}, "k8s/"},
+		{"production", "spam", []string{"slipway deploy --create makes the Role slipway-spam,", "--role=slipway-spam --user=ada -n production"}, "k8s/"},
+	} {
+		target := answeringIn(t, all, tt.namespace, tt.name)
+		rights, err := target.Rights(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkError(t, rights[0].Missing, slipway.Unauthorized, tt.says)
+		if hint := slipway.HintOf(rights[0].Missing); strings.Contains(hint, tt.not) {
+			t.Errorf("%s: %q", tt.name, hint)
+		}
+		if want := tt.says[1][len("--role="):strings.Index(tt.says[1], " ")]; target.Role() != want {
+			t.Errorf("the Role is %s, want %s", target.Role(), want)
+		}
+	}
+}
+
+func answeringIn(t *testing.T, h http.Handler, namespace, name string) *kube.Target {
+	t.Helper()
+	server := httptest.NewServer(h)
+	t.Cleanup(server.Close)
+	target, err := kube.New(kube.Config{
+		Ref:    slipway.TargetRef{Scheme: "kubernetes", Namespace: namespace, Name: name},
+		Getenv: func(string) string { return "" },
+		Rest:   &rest.Config{Host: server.URL},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return target
 }
 
 func TestRightsThatCannotBeAskedFor(t *testing.T) {

@@ -32,21 +32,34 @@ func (t *Target) mayFinish(ctx context.Context, op string) error {
 }
 
 func (t *Target) may(ctx context.Context, op string, n authorizationv1.ResourceAttributes) error {
-	review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &n}}
-	answer, err := t.client.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
+	allowed, err := t.allowed(ctx, n)
 	switch {
 	case apierrors.IsForbidden(err): // even asking is forbidden here: the release will show
 		return nil
 	case err != nil:
 		return apiError(op, err)
-	case answer.Status.Allowed:
+	case allowed:
 		return nil
 	}
-	missing := right{user: t.user(ctx), verb: n.Verb, resource: n.Resource, group: n.Group, namespace: n.Namespace}
-	if n.Subresource != "" {
-		missing.resource += "/" + n.Subresource
+	return lacks(slipway.Errorf(slipway.Unauthorized, op, ""), t.rightTo(n, t.user(ctx)))
+}
+
+// allowed asks the API server for one right. The error is client-go's.
+func (t *Target) allowed(ctx context.Context, a authorizationv1.ResourceAttributes) (bool, error) {
+	review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &a}}
+	answer, err := t.client.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
+	if err != nil {
+		return false, err
 	}
-	return lacks(slipway.Errorf(slipway.Unauthorized, op, ""), missing)
+	return answer.Status.Allowed, nil
+}
+
+func (t *Target) rightTo(a authorizationv1.ResourceAttributes, user string) right {
+	r := right{user: user, verb: a.Verb, resource: a.Resource, group: a.Group, namespace: a.Namespace, deployment: t.cfg.Ref.Name}
+	if a.Subresource != "" {
+		r.resource += "/" + a.Subresource
+	}
+	return r
 }
 
 // user is who the API server takes us for.

@@ -46,9 +46,7 @@ func (c *Client) about(ctx context.Context) Probed {
 	}
 	defer res.Body.Close()
 	var p Probed
-	if at, err := http.ParseTime(res.Header.Get("Date")); err == nil {
-		p.Time = at
-	}
+	p.Time, _ = http.ParseTime(res.Header.Get("Date")) // RFC 9110, 6.6.1; else it is zero
 	text, err := io.ReadAll(io.LimitReader(res.Body, maxVersion))
 	if v := strings.TrimSpace(string(text)); err == nil && res.StatusCode == http.StatusOK && releasePattern.MatchString(v) {
 		p.Version = v

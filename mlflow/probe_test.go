@@ -1,7 +1,10 @@
 package mlflow_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -173,6 +176,12 @@ func TestTestWebhook(t *testing.T) {
 		"private address": {`{"success": false, "error_message": "Webhook URL must not resolve to a non-public IP address. 'cd' resolves to 10.0.0.7."}`, []string{"private", "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS"}},
 		"plain http":      {`{"success": false, "error_message": "Invalid webhook URL scheme: 'http'. Allowed schemes are: https."}`, []string{"https", "MLFLOW_WEBHOOK_ALLOWED_SCHEMES"}},
 		"nobody listens":  {`{"success": false, "error_message": "Connection refused"}`, []string{"does not arrive", "Connection refused"}},
+		"the real words": {`{"success": false, "error_message": "Failed to test webhook: ConnectionError(MaxRetryError(\"_SSRFProtectedHTTPSConnectionPool(host='cd.example', port=443): Max retries exceeded with url: /hook?key=planted (Caused by NewConnectionError('<HTTPSConnection object at 0x7f>: Failed to establish a new connection: [Errno 111] Connection refused'))\"))"}`,
+			[]string{"does not arrive: NewConnectionError", "Connection refused"}},
+		"without a cause": {`{"success": false, "error_message": "Failed to test webhook: HTTPSConnectionPool(host='cd.example', port=443): Max retries exceeded with url: /hook?key=planted"}`,
+			[]string{"cd.example", "exceeded with url: …"}},
+		"a whole address": {`{"success": false, "error_message": "Invalid webhook URL: 'https://cd.example/hook?key=planted'"}`, []string{"Invalid webhook URL"}},
+		"a path alone":    {`{"success": false, "error_message": "ReadTimeout: /hook?key=planted"}`, []string{"ReadTimeout: /…"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -188,7 +197,10 @@ func TestTestWebhook(t *testing.T) {
 				asked.Add(1)
 				asJSON(200, `{"result": `+tt.result+`}`)(w, r)
 			})
-			err := c.TestWebhook(t.Context(), mlflow.Webhook{ID: "f0e1", Name: "slipway"})
+			err := c.TestWebhook(t.Context(), mlflow.Webhook{ID: "f0e1", Name: "slipway", URL: "https://cd.example/hook?key=planted"})
+			if text := fmt.Sprint(err, slipway.HintOf(err)); strings.Contains(text, "planted") || strings.Contains(text, "/hook") {
+				t.Errorf("the receiver's address is shown: %s", text)
+			}
 			if asked.Load() != 1 {
 				t.Errorf("it was sent %d times", asked.Load())
 			}
@@ -201,4 +213,17 @@ func TestTestWebhook(t *testing.T) {
 			wantError(t, err, slipway.Unavailable, tt.says...)
 		})
 	}
+}
+
+// MLflow waits for a receiver that drops packets. That is not MLflow's silence.
+func TestTestWebhookOfAReceiverThatSaysNothing(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	c := answeringAll(t, func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // else the server does not notice that we leave
+		cancel(errors.New("no answer within 30s"))
+		<-r.Context().Done()
+	})
+	err := c.TestWebhook(ctx, mlflow.Webhook{ID: "f0e1", Name: "slipway"})
+	wantError(t, err, slipway.Unavailable, "its receiver does not answer", "no answer within 30s", "MLflow's machine reaches the receiver")
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -18,11 +19,11 @@ const maxWebhooks = 1000
 
 // Webhook is where the model registry sends events to.
 type Webhook struct {
-	ID     string   `json:"id"`
-	Name   string   `json:"name"`
-	URL    string   `json:"url"` // may hold a secret: not for logs
-	Events []string `json:"events"`
-	Active bool     `json:"active"`
+	ID     string
+	Name   string
+	URL    string // may hold a secret: not for logs
+	Events []string
+	Active bool
 }
 
 // Hears reports whether it is sent promotions by alias. MLflow sends none of
@@ -138,7 +139,10 @@ type Delivery struct {
 
 // SendTest lets the model registry send the webhook a test event, which looks
 // to a receiver like a promotion of a model called example_model.
+// Code Unavailable: its receiver had not answered when ctx ended; the others are
+// those of every call.
 func (c *Client) SendTest(ctx context.Context, w Webhook) (Delivery, error) {
+	op := testOp(w)
 	var out struct {
 		Result struct {
 			Success bool   `json:"success"`
@@ -148,23 +152,36 @@ func (c *Client) SendTest(ctx context.Context, w Webhook) (Delivery, error) {
 		} `json:"result"`
 	}
 	body := map[string]any{"event": map[string]string{"entity": "MODEL_VERSION_ALIAS", "action": "CREATED"}}
-	err := c.askAnyWorker(ctx, call{op: testOp(w), method: http.MethodPost, path: webhookPath(w.ID) + "/test", body: body}, &out)
+	err := c.askAnyWorker(ctx, call{op: op, method: http.MethodPost, path: webhookPath(w.ID) + "/test", body: body}, &out)
+	if err != nil && ctx.Err() != nil { // MLflow, which lists webhooks at once, is itself waiting, and tries four times
+		return Delivery{}, (&slipway.Error{Op: op, Code: slipway.Unavailable, Message: "its receiver does not answer", Err: context.Cause(ctx)}).WithHint(unheard)
+	}
 	r := out.Result
 	return Delivery{Arrived: r.Success, Status: r.Status, Answer: oneLine(r.Body), Failure: causeOf(r.Error, w)}, err
 }
 
+// namedURL matches where Python's requests and MLflow name an address.
+var namedURL = regexp.MustCompile(`(?i)(\bwith url: |\bhttps?://)[^\s'")]+`)
+
 // causeOf is the innermost of the exceptions that MLflow tells of, without the
-// webhook's path, which may be secret.
+// webhook's path and query, which may be secret.
 func causeOf(text string, w Webhook) string {
 	text = strings.TrimPrefix(text, "Failed to test webhook: ")
 	if i := strings.LastIndex(text, "(Caused by "); i >= 0 {
 		text = strings.TrimRight(text[i+len("(Caused by "):], `)"'`)
 	}
-	if to, err := url.Parse(w.URL); err == nil && len(to.RequestURI()) > 1 {
-		text = strings.ReplaceAll(text, to.RequestURI(), "/…")
+	text = namedURL.ReplaceAllString(text, "${1}…")
+	if to, err := url.Parse(w.URL); err == nil {
+		for _, part := range []string{to.RequestURI(), to.EscapedPath(), to.Path} {
+			if len(part) > 1 {
+				text = strings.ReplaceAll(text, part, "/…")
+			}
+		}
 	}
 	return oneLine(text)
 }
+
+const unheard = "see whether MLflow's machine reaches the receiver; it uses no proxy for webhooks"
 
 func testOp(w Webhook) string { return "testing the webhook " + w.Name }
 
@@ -186,7 +203,7 @@ func (d Delivery) Problem(w Webhook) error {
 	}
 	e := slipway.Errorf(slipway.Unavailable, testOp(w), "%s", "it does not arrive: "+orNone(d.Failure))
 	if d.Status == 0 {
-		return e.WithHint("%s", cmp.Or(addressHint(d.Failure), "see whether MLflow's machine reaches the receiver; it uses no proxy for webhooks"))
+		return e.WithHint("%s", cmp.Or(addressHint(d.Failure), unheard))
 	}
 	e.Message = fmt.Sprintf("its receiver answers %d %s", d.Status, http.StatusText(d.Status))
 	if d.Answer != "" {

@@ -21,15 +21,19 @@ type File struct {
 	SHA256 slipway.Digest `json:"sha256"`
 }
 
+// DownloadedMeta is written into a model directory by MLflow's own client when
+// it downloads; it is no part of the model.
+const DownloadedMeta = "registered_model_meta"
+
 // DigestFiles returns the digest over all files of a model: the SHA-256 of one
-// line "DIGEST SIZE PATH\n" a file, sorted by path. registered_model_meta,
-// which MLflow's own client writes at download, does not count.
+// line "DIGEST SIZE PATH\n" a file, sorted by path. DownloadedMeta does not
+// count.
 func DigestFiles(files []File) slipway.Digest {
 	sorted := slices.Clone(files)
 	slices.SortFunc(sorted, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
 	h := sha256.New()
 	for _, f := range sorted {
-		if f.Path != "registered_model_meta" {
+		if f.Path != DownloadedMeta {
 			fmt.Fprintf(h, "%s %d %s\n", f.SHA256, f.Size, f.Path)
 		}
 	}

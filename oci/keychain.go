@@ -16,7 +16,7 @@ type Login func(host string) (fresh func(context.Context) (username, password st
 // helpers, then Podman's, then what the logins give.
 func Keychain(getenv func(string) string, logins ...Login) authn.Keychain {
 	acr := acrKeychain{
-		host: loginServer(getenv("ACR_LOGIN_SERVER")),
+		host: LoginServer(getenv("ACR_LOGIN_SERVER")),
 		auth: authn.AuthConfig{Username: getenv("ACR_USERNAME"), Password: getenv("ACR_PASSWORD")},
 	}
 	chain := []authn.Keychain{acr, authn.DefaultKeychain}
@@ -53,8 +53,9 @@ func (f freshly) AuthorizationContext(ctx context.Context) (*authn.AuthConfig, e
 	return &authn.AuthConfig{Username: username, Password: password}, nil
 }
 
-// loginServer returns the host of what people put into ACR_LOGIN_SERVER.
-func loginServer(s string) string {
+// LoginServer returns the host of what people put into ACR_LOGIN_SERVER: a URL
+// and capitals are taken, too.
+func LoginServer(s string) string {
 	s = strings.ToLower(strings.TrimSpace(s))
 	return strings.TrimRight(strings.TrimPrefix(s, "https://"), "/")
 }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/slipway-dev/slipway"
 )
 
 // Probed is what an image registry lets us do with a repository.
@@ -25,10 +27,10 @@ func (c *Client) Probe(ctx context.Context, repository string) (Probed, error) {
 	if err != nil {
 		return Probed{}, err
 	}
-	if _, err := c.Tags(ctx, repository); err != nil {
-		return Probed{}, err
-	}
 	s, err := c.open(ctx, repo, transport.PushScope)
+	if err == nil {
+		err = s.mayPull(ctx)
+	}
 	if err != nil {
 		return Probed{}, err
 	}
@@ -40,7 +42,20 @@ func (c *Client) Probe(ctx context.Context, repository string) (Probed, error) {
 		return Probed{}, failure(op, repo, err)
 	}
 	defer discard(resp)
-	return Probed{Time: timeOf(resp.Header), Removed: s.cancel(ctx, resp)}, nil
+	shows, _ := http.ParseTime(resp.Header.Get("Date")) // RFC 9110, 6.6.1; else it is zero
+	return Probed{Time: shows, Removed: s.cancel(ctx, resp)}, nil
+}
+
+// mayPull asks for a tag that nobody sets, as a pull does: who may not pull is
+// refused, who may learns that it is not there. A list of the tags would be of
+// many pages, and a right of its own.
+func (s *session) mayPull(ctx context.Context) error {
+	_, err := s.getManifest(ctx, "slipway-doctor")
+	err = failure("asking whether we may pull from "+s.repo.Name(), s.repo, err)
+	if slipway.CodeOf(err) == slipway.NotFound {
+		return nil
+	}
+	return err
 }
 
 // cancelLimit bounds how long we try to remove what we began.
@@ -60,15 +75,6 @@ func (s *session) cancel(ctx context.Context, resp *http.Response) bool {
 	}
 	discard(answer)
 	return answer.StatusCode/100 == 2
-}
-
-// timeOf is when an answer was sent (RFC 9110, 6.6.1); zero where it does not say.
-func timeOf(h http.Header) time.Time {
-	at, err := http.ParseTime(h.Get("Date"))
-	if err != nil {
-		return time.Time{}
-	}
-	return at
 }
 
 // Host returns the image registry of a repository, HOST or HOST:PORT. Code

@@ -45,6 +45,33 @@ func TestProbeThatCannotBeCancelled(t *testing.T) {
 	}
 }
 
+// Who may push and not pull is told so; who may not list tags, or would have to
+// read a thousand pages of them, need not.
+func TestProbeAsksWhetherWeMayPull(t *testing.T) {
+	t.Parallel()
+	const denied = `{"errors":[{"code":"DENIED","message":"requested access to the resource is denied"}]}`
+	tags := &rule{method: http.MethodGet, part: "/tags/list", do: answer(http.StatusForbidden, denied)}
+	f := newFront(t, newRegistry(), tags)
+	if _, err := quick(oci.Config{}).Probe(t.Context(), f.repository()); err != nil || len(f.requests(http.MethodGet, "/tags/list")) > 0 {
+		t.Errorf("%v, want no list of the tags", err)
+	}
+	f = newFront(t, newRegistry(), &rule{method: http.MethodGet, part: "/manifests/", do: answer(http.StatusForbidden, denied)})
+	_, err := quick(oci.Config{}).Probe(t.Context(), f.repository())
+	wantCode(t, err, slipway.Unauthorized, "may not do this")
+	if n := len(f.requests(http.MethodPost, "/blobs/uploads/")); n > 0 {
+		t.Errorf("%d uploads were opened", n)
+	}
+}
+
+func TestLoginServer(t *testing.T) {
+	t.Parallel()
+	for given, want := range map[string]string{"r.azurecr.io": "r.azurecr.io", " https://R.azurecr.io/ ": "r.azurecr.io", "": "", "/": ""} {
+		if got := oci.LoginServer(given); got != want {
+			t.Errorf("%q: %q, want %q", given, got, want)
+		}
+	}
+}
+
 func TestProbeThatIsRefused(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {

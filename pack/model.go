@@ -16,10 +16,6 @@ import (
 	"github.com/slipway-dev/slipway/mlmodel"
 )
 
-// downloadedMeta is written into a model directory by MLflow's own client when
-// it downloads; it is no part of the model (see mlmodel.DigestFiles).
-const downloadedMeta = "registered_model_meta"
-
 // modelLayer packs the model's files, sorted by path, each folder once before
 // what is in it. Empty folders are left out: model registries have none.
 func modelLayer(ctx context.Context, cache cache, dir string, want slipway.Digest) (l *layer, err error) {
@@ -56,7 +52,7 @@ func listModel(model folder) ([]string, error) {
 		switch {
 		case err != nil:
 			return failure(err)
-		case name == ".", name == downloadedMeta:
+		case name == ".", name == mlmodel.DownloadedMeta:
 			return nil
 		case name == mlmodel.ReleaseDir && d.IsDir():
 			return fs.SkipDir

@@ -237,12 +237,21 @@ func (j *journey) builtOutcome() outcome {
 	if j.library != nil { // how long the model itself took, which nothing here can shorten
 		message += ", checked in " + seconds(j.library.took)
 	}
-	if j.withDocker() {
-		message += "; built by docker and checked in a container"
-	}
+	message += j.builderText()
 	if len(image.Platforms) > 1 {
 		message = strings.Join(image.Platforms, " and ") + "; " + message
 	}
 	name := orElse(image.Repository, repositoryName(j.release.Model.Name))
 	return outcome{message, []string{"Docker image built", "Image tag: " + name + ":" + image.Tags[0]}}
+}
+
+// builderText says what docker did, where it did.
+func (j *journey) builderText() string {
+	switch {
+	case !j.withDocker():
+		return ""
+	case j.elsewhere():
+		return "; built by docker"
+	}
+	return "; built by docker and checked in a container"
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/slipway-dev/slipway"
 	"github.com/slipway-dev/slipway/azuredevops"
 	"github.com/slipway-dev/slipway/github"
+	"github.com/slipway-dev/slipway/kube"
 	"github.com/slipway-dev/slipway/rollout"
 )
 
@@ -190,15 +191,19 @@ func (p *program) outputs(r slipway.Release, status string) error {
 	if p.ci == nil {
 		return nil
 	}
-	packed, err := packHandover(r)
-	if err != nil {
-		return err
+	all := [][2]string{{"status", status}, {"rolled-back", strconv.FormatBool(status == string(rollout.RolledBack) || status == string(rollout.Removed))}}
+	if r.ID != "" { // else no release was made: there was nothing to do
+		packed, err := packHandover(r)
+		if err != nil {
+			return err
+		}
+		all = append(all, [][2]string{
+			{"model-version", string(r.Model.Version)}, {"release", string(r.ID)}, {"image", imageText(r)}, {"digest", string(r.Image.Digest)},
+			{"url", urlOf(r)}, {"handover", packed},
+		}...)
 	}
-	for _, o := range [][2]string{
-		{"model-version", string(r.Model.Version)}, {"release", string(r.ID)}, {"image", imageText(r)}, {"digest", string(r.Image.Digest)},
-		{"status", status}, {"rolled-back", strconv.FormatBool(status == string(rollout.RolledBack) || status == string(rollout.Removed))},
-		{"url", urlOf(r)}, {"handover", packed},
-	} {
+	var err error
+	for _, o := range all {
 		err = errors.Join(err, p.put(p.ci.Name(o[0]), o[1]))
 	}
 	return err
@@ -231,7 +236,7 @@ func urlOf(r slipway.Release) string {
 	case err != nil:
 		return ""
 	case ref.Scheme == "kubernetes":
-		return fmt.Sprintf("http://%s.%s.svc:8000", ref.Name, ref.Namespace)
+		return fmt.Sprintf("http://%s.%s.svc:%d", ref.Name, ref.Namespace, kube.Port)
 	}
 	return "http://" + ref.Host
 }

@@ -155,7 +155,7 @@ func (j *journey) restart(version slipway.ModelVersion) error {
 	}
 	j.release.ID, j.release.Created, j.release.Model, j.release.Spans = id, now, version, nil
 	j.release.Image = slipway.Image{Repository: j.image}
-	j.work, j.packages = work{}, nil
+	j.work, j.packages, j.notLocked, j.saidUnlocked = work{}, nil, nil, false
 	j.story.note("resolve", "%s points at %s now", j.ref.Promotion(), version)
 	return nil
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"os"
+	"os/exec"
 	"regexp"
 	"strings"
 
@@ -29,6 +31,15 @@ type builderFlags struct {
 func (j *journey) withDocker() bool {
 	f := j.making.builderFlags
 	return f.Builder == builderDocker || f.Dockerfile != "" && f.Builder != builderSlipway
+}
+
+// openDocker takes the docker in PATH.
+func openDocker(ctx context.Context, cacheDir string) (*docker.Client, error) {
+	program, err := exec.LookPath("docker")
+	if err != nil {
+		program = "" // docker.New says what to do
+	}
+	return docker.New(ctx, docker.Config{Program: program, CacheDir: cacheDir, Environ: os.Environ()})
 }
 
 // openBuilder finds out first whether docker is there, where it is to make the
@@ -121,22 +132,12 @@ func (j *journey) dockerProgress(line string) {
 	number, step, ok := strings.Cut(line, " ")
 	if ok && strings.HasPrefix(number, "#") && strings.HasPrefix(step, "[") {
 		step = strings.Join(strings.Fields(mounts.ReplaceAllString(step, "")), " ")
-		j.tell(slipway.Event{Kind: slipway.Progress, Step: "build", Message: firstRunes(step, 60)})
+		j.tell(slipway.Event{Kind: slipway.Progress, Step: "build", Message: clip(step, 60)})
 	}
 }
 
 // mounts are the options of a RUN, which say little.
 var mounts = regexp.MustCompile(`--mount=\S+`)
-
-// firstRunes is the beginning of a text.
-func firstRunes(text string, n int) string {
-	for i := range text {
-		if n--; n < 0 {
-			return text[:i] + "…"
-		}
-	}
-	return text
-}
 
 // openLayouts takes up the images that docker made, in this run or in the build
 // step before it. They are not made again: docker would make others.

@@ -30,19 +30,20 @@ func (j *journey) dockerContext(ctx context.Context, platform string) (dockerBui
 	if err != nil {
 		return dockerBuild{}, err
 	}
-	if err := c.Write(dir); err != nil {
+	contract, err := c.Write(dir)
+	if err != nil {
 		return dockerBuild{}, err
 	}
 	b := docker.Build{Context: dir, Platform: platform, Args: j.buildArguments(), Labels: j.manifest().Labels(),
-		Secrets: []string{"PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL"}, Progress: j.dockerProgress}
+		Secrets: []string{"PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL"}, Progress: j.dockerProgress,
+		Warn: func(err error) { j.story.warn("build", "%s", inLine(err)) }}
 	if b.Dockerfile, err = j.dockerfile(dir); err != nil {
 		return dockerBuild{}, err
 	}
 	if j.making.Dockerfile == "" && !j.needsPython() {
 		b.Target = engineNative
 	}
-	contract, err := c.Contract()
-	return dockerBuild{b, contract}, err
+	return dockerBuild{b, contract}, nil
 }
 
 func (j *journey) contextParts(ctx context.Context, platform string) (docker.Context, error) {
@@ -59,10 +60,21 @@ func (j *journey) contextParts(ctx context.Context, platform string) (docker.Con
 		return docker.Context{}, err
 	}
 	if c.Requirements = lock; lock == nil && j.needsPython() {
-		c.Requirements = []byte(strings.Join(j.work.Python.Requirements, "\n") + "\n")
+		c.Requirements, c.Constraints = pipFiles(*j.work.Python)
 	}
 	c.Release, err = j.releaseFiles(lock)
 	return c, err
+}
+
+// pipFiles are a request as pip takes it; the constraints' file lies beside that
+// of the requirements.
+func pipFiles(r uv.Request) (requirements, constraints []byte) {
+	lines := r.Requirements
+	if len(r.Constraints) > 0 {
+		lines = append([]string{"-c " + docker.ContextConstraints}, lines...)
+		constraints = []byte(strings.Join(r.Constraints, "\n") + "\n")
+	}
+	return []byte(strings.Join(lines, "\n") + "\n"), constraints
 }
 
 // releaseFiles are what the image says of the release.
@@ -125,21 +137,22 @@ func (j *journey) dockerLock(ctx context.Context, platform string) ([]byte, erro
 }
 
 // unlocked lets docker install the model's requirements as they are, where they
-// cannot be locked here: because there is no uv, or a package has no wheel.
+// cannot be locked here: because there is no uv, or a package has no wheel. All
+// else that fails, a hash or an index that is not trusted for one, fails.
 func (j *journey) unlocked(ctx context.Context, why error) error {
-	if !j.withDocker() || ctx.Err() != nil {
+	code := slipway.CodeOf(why)
+	if !j.withDocker() || ctx.Err() != nil || code != slipway.NotFound && code != slipway.Invalid {
 		return why
 	}
-	needs, err := j.model.Needs()
-	if err != nil {
-		return err
-	}
 	if j.work.Python == nil {
-		choice := uv.Choice{Full: j.making.MLflowPackage == "full", CPU: j.making.CPU, MLflow: j.model.MLflowVersion}
-		j.work.Python = &uv.Request{Python: needs.Python}
-		for _, r := range uv.Choose(needs.Requirements, choice) {
-			j.work.Python.Requirements = append(j.work.Python.Requirements, r.String())
+		if _, err := j.python(); slipway.CodeOf(err) != slipway.NotFound {
+			return why // the request itself is wrong
 		}
+		request, err := j.requestWithoutUV()
+		if err != nil {
+			return err
+		}
+		j.work.Python = &request
 	}
 	if !j.saidUnlocked {
 		j.saidUnlocked = true
@@ -150,6 +163,34 @@ func (j *journey) unlocked(ctx context.Context, why error) error {
 		j.story.warn(step, "the Python packages are not locked, so another build may get others: %s", inLine(why))
 	}
 	return nil
+}
+
+// requestWithoutUV is what uv.Client.Request makes of the model's needs, as far
+// as pip needs it.
+func (j *journey) requestWithoutUV() (uv.Request, error) {
+	needs, err := j.model.Needs()
+	if err != nil {
+		return uv.Request{}, err
+	}
+	if len(needs.Indexes) > 0 {
+		return uv.Request{}, slipway.Errorf(slipway.Unauthorized, "reading "+needs.From, "the model asks for packages from %.200s, and only uv tells whether that is configured here", needs.Indexes[0]).
+			WithHint("install uv: pip install 'uv>=%s'", uv.MinimumVersion)
+	}
+	r := uv.Request{Python: needs.Python}
+	for _, q := range j.choose(needs) {
+		r.Requirements = append(r.Requirements, q.String())
+	}
+	for _, file := range strings.Fields(orElse(j.getenv("UV_CONSTRAINT"), j.getenv("PIP_CONSTRAINT"))) {
+		more, err := mlmodel.ReadConstraints(filepath.Dir(file), filepath.Base(file))
+		if err != nil {
+			return uv.Request{}, err
+		}
+		needs.Constraints = append(needs.Constraints, more...)
+	}
+	for _, q := range needs.Constraints {
+		r.Constraints = append(r.Constraints, q.String())
+	}
+	return r, nil
 }
 
 // emptyScratch is scratch, with nothing in it.

@@ -41,10 +41,11 @@ func (j *journey) openInImage(ctx context.Context) (*library, error) {
 
 // madeInImage names the library whose answers count as proof.
 func (j *journey) madeInImage() string {
+	const in = " in the image"
 	if p := j.packages[machine()]; p != nil {
-		return p.madeBy(j.model.Flavor())
+		return p.madeBy(j.model.Flavor()) + in
 	}
-	return orElse(libraries[j.model.Flavor()], "the model's own code") + " in the image"
+	return orElse(libraries[j.model.Flavor()], "the model's own code") + in
 }
 
 func (j *journey) loadInImage(ctx context.Context, client *docker.Client, image docker.Image, l *library) (serving.Predictor, error) {
@@ -56,12 +57,11 @@ func (j *journey) loadInImage(ctx context.Context, client *docker.Client, image 
 	if err != nil {
 		return nil, err
 	}
-	container.Env = nil // the worker brings its own
 	engine := python.New(python.Config{
 		Interpreter: "python" + j.work.Python.Python, Lookup: func(name string) (string, error) { return name, nil },
 		Env: j.modelEnvironment(), Workers: 1, LoadTimeout: limits.load, Timeout: limits.answer,
 		Wrap: func(cmd *exec.Cmd) (*exec.Cmd, error) {
-			cmd.Args[len(cmd.Args)-1] = imagePackages + cmd.Args[len(cmd.Args)-1]
+			cmd.Args[len(cmd.Args)-1] = inImage + cmd.Args[len(cmd.Args)-1]
 			wrapped, end := client.Worker(ctx, image, cmd, container)
 			l.ends.add(func() error { end(); return nil })
 			return wrapped, nil
@@ -72,15 +72,9 @@ func (j *journey) loadInImage(ctx context.Context, client *docker.Client, image 
 	return engine.Load(ctx, &shown)
 }
 
-// imagePackages puts an image's packages where its model server has them. A
-// Dockerfile may install them where its Python looks anyway.
-const imagePackages = `import os, site, sys
-if os.path.isdir("` + mlmodel.ImagePackages + `"):
-    own = [p for p in sys.path if os.path.basename(p) in ("site-packages", "dist-packages")]
-    sys.path[:] = [p for p in sys.path if p not in own]
-    site.addsitedir("` + mlmodel.ImagePackages + `")
-    sys.path += own
-`
+// inImage puts an image's packages where its model server has them. A Dockerfile
+// may install them where its Python looks anyway.
+var inImage = withPackages(`"`+mlmodel.ImagePackages+`"`) + "sys.path += [p for p in own if p not in sys.path]\n"
 
 // endings are what has to be done when a library is done with, the last first.
 type endings struct {

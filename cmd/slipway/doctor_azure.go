@@ -38,7 +38,7 @@ func azureCluster(ctx context.Context, cloud examinedCloud, ref azure.ClusterRef
 // where nothing nearer does.
 func (d *doctor) azureRegistry(ctx context.Context, world *ports, repository string) []finding {
 	host, err := oci.Host(repository)
-	byPassword := host == loginServer(d.p.getenv("ACR_LOGIN_SERVER")) && d.p.getenv("ACR_USERNAME") != "" && d.p.getenv("ACR_PASSWORD") != ""
+	byPassword := host == oci.LoginServer(d.p.getenv("ACR_LOGIN_SERVER")) && d.p.getenv("ACR_USERNAME") != "" && d.p.getenv("ACR_PASSWORD") != ""
 	if err != nil || byPassword || !azure.IsRegistry(host) || world.azure == nil {
 		return nil
 	}

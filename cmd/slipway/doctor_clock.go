@@ -16,13 +16,18 @@ type clockReading struct {
 // an answer takes its time.
 const clockLimit = time.Minute
 
-// read notes what a server's clock shows now; the zero time says nothing.
+// read notes what a server's clock shows now; the zero time says nothing. Of a
+// server that several releases use, once is enough: one alone may be the one
+// that is wrong.
 func (d *doctor) read(server string, shows time.Time) {
 	if shows.IsZero() {
 		return
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if slices.ContainsFunc(d.clocks, func(c clockReading) bool { return c.server == server }) {
+		return
+	}
 	d.clocks = append(d.clocks, clockReading{server, shows.Sub(d.p.story.now())})
 }
 
@@ -49,7 +54,7 @@ func (d *doctor) clock() []finding {
 	}
 	var found []finding
 	for _, c := range off {
-		found = append(found, bad(check, c.server, "there, or here if it is this machine that is wrong: timedatectl set-ntp true", "%s this machine: tokens and signatures will be refused", apart(c.ahead)))
+		found = append(found, bad(check, c.server, "there, or here if it is this machine that is wrong: "+mend, "%s this machine: tokens and signatures will be refused", apart(c.ahead)))
 	}
 	return found
 }

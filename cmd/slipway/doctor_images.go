@@ -14,7 +14,7 @@ type examinedImages interface {
 // images looks whether we may push to a repository and pull from it.
 func (d *doctor) images(ctx context.Context, repository string) []finding {
 	const check = "image registry"
-	world, err := d.p.connect(d.registries())
+	world, err := d.registries()
 	if err != nil {
 		return []finding{failed(check, repository, err)}
 	}

@@ -47,7 +47,7 @@ func (d *doctor) models(ctx context.Context) []finding {
 }
 
 func (d *doctor) open() (modelRegistry, error) {
-	world, err := d.p.connect(d.registries())
+	world, err := d.registries()
 	if err != nil {
 		return nil, err
 	}
@@ -74,36 +74,40 @@ func (d *doctor) eachModel(ctx context.Context, registry examinedModels) []findi
 // there what became of a release.
 func model(ctx context.Context, registry examinedModels, ref slipway.ModelRef) finding {
 	promoted, err := registry.Resolve(ctx, ref)
-	nothing := slipway.CodeOf(err) == slipway.NotFound
-	if err != nil && !nothing {
+	if slipway.CodeOf(err) == slipway.NotFound && ref.Moves() {
+		return nothingYet(ctx, registry, ref, err)
+	}
+	if err != nil {
 		return failed("model", ref.String(), err)
 	}
-	version := promoted.ModelVersion
-	if nothing {
-		version = newest(ctx, registry, ref.Name)
+	if err := registry.MayTag(ctx, promoted.ModelVersion); err != nil {
+		return untagged(ref, promoted, err)
 	}
-	if version.Version == "" {
-		return failed("model", ref.String(), err).tolerable()
-	}
-	if err := registry.MayTag(ctx, version); err != nil {
-		f := failed("model", ref.String(), err)
-		f.Found = version.String() + " may be read, but not tagged: " + f.Found
-		return f
-	}
-	if nothing {
-		f := failed("model", ref.String(), err).tolerable()
-		f.Found = "nothing is promoted yet; may read and tag"
-		return f
-	}
-	return good("model", ref.String(), "%s; may read and tag", version)
+	return good("model", ref.String(), "%s; may read and tag", promoted)
 }
 
-func newest(ctx context.Context, registry examinedModels, name slipway.ModelName) slipway.ModelVersion {
-	versions, err := registry.SearchVersions(ctx, mlflow.NameFilter(name))
-	if err != nil || len(versions) == 0 {
-		return slipway.ModelVersion{}
+// nothingYet looks at a model of which nothing is promoted: no failure, if
+// there is such a model. It is tried on the newest version.
+func nothingYet(ctx context.Context, registry examinedModels, ref slipway.ModelRef, err error) finding {
+	versions, lookup := registry.SearchVersions(ctx, mlflow.NameFilter(ref.Name))
+	if lookup != nil {
+		return failed("model", ref.String(), lookup)
 	}
-	return versions[0].ModelVersion
+	if len(versions) == 0 { // a name that is misspelt has none, either
+		return failed("model", ref.String(), err)
+	}
+	if refused := registry.MayTag(ctx, versions[0].ModelVersion); refused != nil {
+		return untagged(ref, versions[0], refused)
+	}
+	f := failed("model", ref.String(), err).tolerable()
+	f.Found = "nothing is promoted yet; may read and tag"
+	return f
+}
+
+func untagged(ref slipway.ModelRef, v mlflow.Version, err error) finding {
+	f := failed("model", ref.String(), err)
+	f.Found = v.String() + " may be read, but not tagged: " + f.Found
+	return f
 }
 
 const (
@@ -159,6 +163,8 @@ func webhook(ctx context.Context, registry examinedModels, hook mlflow.Webhook) 
 		return bad(check, hook.Name, byItself, "%s cannot take it: Azure DevOps wants a token in a header, and MLflow can send none", to.Host)
 	case !strings.HasPrefix(hook.Name, "slipway"):
 		return skip(check, hook.Name, "to %s; not tested: only those called slipway… are, for a test looks real to a receiver", to.Host)
+	case ctx.Err() != nil:
+		return skip(check, hook.Name, "not checked: %v", context.Cause(ctx))
 	}
 	if err := registry.TestWebhook(ctx, hook); err != nil {
 		return failed(check, hook.Name, err)

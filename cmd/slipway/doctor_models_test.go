@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 type fakeModels struct {
 	resolve  error
 	versions []mlflow.Version
+	lookup   error
 	tag      error
 	hooks    []mlflow.Webhook
 	listing  error
@@ -27,7 +29,7 @@ func (f *fakeModels) Resolve(context.Context, slipway.ModelRef) (mlflow.Version,
 	return mlflow.Version{ModelVersion: slipway.ModelVersion{Name: "iris", Version: "3"}}, f.resolve
 }
 func (f *fakeModels) SearchVersions(context.Context, string) ([]mlflow.Version, error) {
-	return f.versions, nil
+	return f.versions, f.lookup
 }
 func (f *fakeModels) MayTag(context.Context, slipway.ModelVersion) error { return f.tag }
 func (f *fakeModels) Webhooks(context.Context) ([]mlflow.Webhook, error) { return f.hooks, f.listing }
@@ -41,19 +43,24 @@ func TestDoctorModel(t *testing.T) {
 	absent := slipway.Errorf(slipway.NotFound, "resolving", "nothing is promoted").WithHint("promote a version first")
 	refused := slipway.Errorf(slipway.Unauthorized, "tagging", "MLflow refused").WithHint("give the MLflow user EDIT")
 	one := []mlflow.Version{{ModelVersion: slipway.ModelVersion{Name: "iris", Version: "2"}}}
+	champion, ninetyNine := slipway.ModelRef{Name: "iris", Alias: "champion"}, slipway.ModelRef{Name: "iris", Version: "99"}
 	for name, tt := range map[string]struct {
+		ref      slipway.ModelRef
 		registry fakeModels
 		want     standing
 		says     string
 	}{
-		"all right":                {fakeModels{}, works, "iris 3; may read and tag"},
-		"may not tag":              {fakeModels{tag: refused}, fails, "iris 3 may be read, but not tagged"},
-		"may not read":             {fakeModels{resolve: refused}, fails, "MLflow refused"},
-		"nothing promoted":         {fakeModels{resolve: absent, versions: one}, noted, "nothing is promoted yet; may read and tag"},
-		"nothing, and may not tag": {fakeModels{resolve: absent, versions: one, tag: refused}, fails, "iris 2 may be read, but not tagged"},
-		"no version at all":        {fakeModels{resolve: absent}, noted, "nothing is promoted"},
+		"all right":                {champion, fakeModels{}, works, "iris 3; may read and tag"},
+		"may not tag":              {champion, fakeModels{tag: refused}, fails, "iris 3 may be read, but not tagged"},
+		"may not read":             {champion, fakeModels{resolve: refused}, fails, "MLflow refused"},
+		"nothing promoted":         {champion, fakeModels{resolve: absent, versions: one}, noted, "nothing is promoted yet; may read and tag"},
+		"nothing in the stage":     {slipway.ModelRef{Name: "iris", Stage: "Production"}, fakeModels{resolve: absent, versions: one}, noted, "nothing is promoted yet"},
+		"nothing, and may not tag": {champion, fakeModels{resolve: absent, versions: one, tag: refused}, fails, "iris 2 may be read, but not tagged"},
+		"no such version":          {ninetyNine, fakeModels{resolve: absent, versions: one}, fails, "nothing is promoted"},
+		"a misspelt model":         {champion, fakeModels{resolve: absent}, fails, "nothing is promoted"},
+		"cannot be looked for":     {champion, fakeModels{resolve: absent, lookup: refused}, fails, "MLflow refused"},
 	} {
-		if f := model(t.Context(), &tt.registry, slipway.ModelRef{Name: "iris", Alias: "champion"}); f.Mark != tt.want || !strings.Contains(f.Found, tt.says) {
+		if f := model(t.Context(), &tt.registry, tt.ref); f.Mark != tt.want || !strings.Contains(f.Found, tt.says) {
 			t.Errorf("%s: %+v, want %s: %q", name, f, tt.want, tt.says)
 		}
 	}
@@ -100,5 +107,23 @@ func TestDoctorWebhooks(t *testing.T) {
 	staged := &doctor{releases: []settings{{ref: slipway.ModelRef{Name: "iris", Stage: "Production"}}}}
 	if found := staged.webhooks(t.Context(), &fakeModels{}); len(found) != 2 || !strings.Contains(found[1].Found, "when a stage changes") {
 		t.Errorf("stages: %+v", found)
+	}
+}
+
+// After one receiver that says nothing, no time is left for the others; what
+// needs no asking is said all the same.
+func TestDoctorHasNoTimeForAllWebhooks(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errors.New("no answer within 30s"))
+	registry := &fakeModels{}
+	if f := webhook(ctx, registry, mlflow.Webhook{Name: "slipway", URL: "https://cd.example/hook", Active: true}); f.Mark != skipped || !strings.Contains(f.Found, "not checked: no answer within 30s") {
+		t.Errorf("%+v", f)
+	}
+	if f := webhook(ctx, registry, mlflow.Webhook{Name: "slipway", URL: "https://api.github.com/x", Active: true}); f.Mark != fails {
+		t.Errorf("%+v", f)
+	}
+	if len(registry.tested) > 0 {
+		t.Errorf("tested %v", registry.tested)
 	}
 }

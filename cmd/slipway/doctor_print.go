@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/mattn/go-runewidth"
@@ -18,9 +17,6 @@ type sheet struct {
 
 // sheet returns that of a stream.
 func (p *program) sheet(w io.Writer) sheet {
-	if _, ok := w.(*os.File); !ok {
-		return sheet{}
-	}
 	size, ok := terminal(w, p.getenv)
 	if !ok {
 		return sheet{}
@@ -114,16 +110,16 @@ func (d diagnosis) summary() string {
 
 // inCI shows a CI system what was found: all of it on the run's page, and an
 // annotation for each thing that fails.
-func (d *doctor) inCI(result diagnosis) error {
+func (d *doctor) inCI(result diagnosis) {
 	if d.p.ci == nil {
-		return nil
+		return
 	}
+	d.p.pages = append(d.p.pages, result.page())
 	for _, f := range result.Findings {
 		if f.Mark == fails {
 			d.p.ci.Error("slipway doctor: "+strings.TrimSpace(f.Check+" "+f.Subject), annotation(f.Found, f.Why, f.Fix))
 		}
 	}
-	return d.p.ci.Summary(result.page())
 }
 
 func (d diagnosis) page() string {

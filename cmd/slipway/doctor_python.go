@@ -17,7 +17,7 @@ func (d *doctor) python(ctx context.Context) []finding {
 
 func (d *doctor) uv(ctx context.Context) []finding {
 	const without = "models with Python packages cannot be built, and others are self-checked instead of proved"
-	world, err := d.p.connect(d.registries())
+	world, err := d.registries()
 	if err != nil {
 		return []finding{failed("uv", "", err)}
 	}

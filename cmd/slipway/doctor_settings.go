@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/slipway-dev/slipway/azure"
 	"github.com/slipway-dev/slipway/oci"
 )
 
@@ -51,8 +53,7 @@ func (d *doctor) needsModels() bool {
 func (d *doctor) imageVariables() []finding {
 	server, user, password := d.p.getenv("ACR_LOGIN_SERVER"), d.p.getenv("ACR_USERNAME"), d.p.getenv("ACR_PASSWORD")
 	hosts := d.imageHosts()
-	ours := slices.ContainsFunc(hosts, func(h string) bool { return h == loginServer(server) || strings.HasSuffix(h, ".azurecr.io") })
-	if !ours && server == "" && user == "" && password == "" {
+	if !slices.ContainsFunc(hosts, azure.IsRegistry) && server == "" && user == "" && password == "" {
 		return skipSettings("not needed: "+orElse(strings.Join(hosts, ", ")+orNothing(" ", when(len(hosts) > 0, "is no Azure Container Registry")), "no image registry is named"),
 			"ACR_LOGIN_SERVER", "ACR_USERNAME", "ACR_PASSWORD")
 	}
@@ -75,7 +76,7 @@ func (d *doctor) imageVariables() []finding {
 
 func (d *doctor) loginServerVariable(server string, hosts []string) finding {
 	const name = "ACR_LOGIN_SERVER"
-	host := loginServer(server)
+	host := oci.LoginServer(server)
 	switch {
 	case server == "" && (d.p.getenv("ACR_USERNAME") != "" || d.p.getenv("ACR_PASSWORD") != ""):
 		return bad("setting", name, d.setting(name), "not set: ACR_USERNAME and ACR_PASSWORD are for nobody")
@@ -100,11 +101,6 @@ func (d *doctor) imageHosts() []string {
 	return hosts
 }
 
-// loginServer is the host of what people put into ACR_LOGIN_SERVER.
-func loginServer(s string) string {
-	return strings.TrimRight(strings.TrimPrefix(strings.ToLower(strings.TrimSpace(s)), "https://"), "/")
-}
-
 // clusterVariables are those for a cluster that Azure runs. Either of the first
 // two says that it is one; else the kubeconfig names the cluster.
 func (d *doctor) clusterVariables() []finding {
@@ -113,8 +109,14 @@ func (d *doctor) clusterVariables() []finding {
 	switch {
 	case !d.inCluster():
 		return skipSettings("not needed: "+d.noCluster(), append(names, identity...)...)
+	case !d.askedOfAzure():
+		return skipSettings("not used: the target names a context, and that goes before", append(names, identity...)...)
 	case d.p.getenv(names[0]) == "" && d.p.getenv(names[1]) == "":
-		return skipSettings("not needed: the kubeconfig names the cluster", append(names, identity...)...)
+		why := "not set: a cluster in Azure is named by them, any other by a kubeconfig"
+		if d.hasKubeconfig() {
+			why = "not needed: the kubeconfig names the cluster"
+		}
+		return skipSettings(why, append(names, identity...)...)
 	case d.p.getenv("KUBECONFIG") != "":
 		return skipSettings("not used: KUBECONFIG is set, and goes before", append(names, identity...)...)
 	}
@@ -122,10 +124,29 @@ func (d *doctor) clusterVariables() []finding {
 	for _, name := range names {
 		found = append(found, d.required(name))
 	}
-	if d.p.getenv(identity[0]) == "" && d.p.getenv(identity[1]) == "" {
-		return append(found, skipSettings("not set: az login or a managed identity signs in", identity...)...)
+	for _, name := range identity { // either alone is enough for az login or a managed identity
+		if d.p.getenv(name) == "" {
+			found = append(found, skip("setting", name, "not set: az login or a managed identity signs in"))
+			continue
+		}
+		found = append(found, d.required(name))
 	}
-	return append(found, d.required(identity[0]), d.required(identity[1]))
+	return found
+}
+
+// askedOfAzure reports whether a cluster is left to Azure to find: none whose
+// target names a context is.
+func (d *doctor) askedOfAzure() bool {
+	return slices.ContainsFunc(d.releases, func(s settings) bool { return s.to.Scheme == "kubernetes" && s.to.Query.Get("context") == "" })
+}
+
+// hasKubeconfig reports whether one is there.
+func (d *doctor) hasKubeconfig() bool {
+	files := filepath.SplitList(d.p.getenv("KUBECONFIG"))
+	if len(files) == 0 {
+		files = []string{filepath.Join(d.p.getenv("HOME"), ".kube", "config")}
+	}
+	return slices.ContainsFunc(files, exists)
 }
 
 func (d *doctor) inCluster() bool {

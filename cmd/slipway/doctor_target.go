@@ -7,19 +7,21 @@ import (
 
 	"github.com/slipway-dev/slipway"
 	"github.com/slipway-dev/slipway/kube"
+	"github.com/slipway-dev/slipway/oci"
 )
 
 // examinedCluster is what a cluster is asked.
 type examinedCluster interface {
 	Reach(context.Context) (kube.Reached, error)
 	Rights(context.Context) ([]kube.Right, error)
+	Role() string
 	Prepared(context.Context) (kube.Prepared, error)
 	Pulls(ctx context.Context, host string) (kube.Pulls, error)
 }
 
 // target looks at where predictions are to be served.
 func (d *doctor) target(ctx context.Context, s settings) []finding {
-	world, err := d.p.connect(settings{to: s.to, image: s.image})
+	world, err := d.world(s)
 	if s.to.Scheme != "kubernetes" {
 		return []finding{d.machine(ctx, s, world, err)}
 	}
@@ -39,7 +41,7 @@ func (d *doctor) target(ctx context.Context, s settings) []finding {
 	if err != nil {
 		return append(append(azure, failed("Kubernetes", s.targetText(), err)), behind("the cluster does not let us in")...)
 	}
-	d.read("the API server of "+s.targetText(), reached.Time)
+	d.read("the API server "+reached.Server, reached.Time)
 	return append(azure,
 		good("Kubernetes", s.targetText(), "%s, as %s", orElse(reached.Version, "it answers"), reached.User),
 		rights(ctx, cluster, s), manifest(ctx, cluster, s), pulling(ctx, cluster, s))
@@ -94,7 +96,7 @@ func rights(ctx context.Context, cluster examinedCluster, s settings) finding {
 		}
 	}
 	if first == nil {
-		return good(check, s.targetText(), "all %d of the Role slipway", len(all))
+		return good(check, s.targetText(), "all %d of the Role %s", len(all), cluster.Role())
 	}
 	f := bad(check, s.targetText(), slipway.HintOf(first), "may not %s", strings.Join(missing[:min(len(missing), fewRights)], ", "))
 	if more := len(missing) - fewRights; more > 0 {
@@ -133,7 +135,10 @@ func pulling(ctx context.Context, cluster examinedCluster, s settings) finding {
 	if s.image == "" {
 		return skip(check, s.targetText(), "not known: no image is named")
 	}
-	host, _, _ := strings.Cut(s.image, "/") // as pods name it, also where that is short for another
+	host, err := oci.Host(s.image) // as releases name it, also where that is short for another
+	if err != nil {
+		return failed(check, s.targetText(), err)
+	}
 	p, err := cluster.Pulls(ctx, host)
 	if err != nil {
 		return failed(check, s.targetText(), err)

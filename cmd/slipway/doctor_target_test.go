@@ -11,6 +11,7 @@ import (
 	"github.com/slipway-dev/slipway"
 	"github.com/slipway-dev/slipway/azure"
 	"github.com/slipway-dev/slipway/kube"
+	"github.com/slipway-dev/slipway/oci"
 )
 
 // fakeCluster is a cluster.
@@ -18,13 +19,20 @@ type fakeCluster struct {
 	rights   []kube.Right
 	prepared kube.Prepared
 	pulls    kube.Pulls
+	host     string // the only one that was pulled from; "": any
 	err      error
 }
 
-func (f fakeCluster) Reach(context.Context) (kube.Reached, error)       { return kube.Reached{}, f.err }
-func (f fakeCluster) Rights(context.Context) ([]kube.Right, error)      { return f.rights, f.err }
-func (f fakeCluster) Prepared(context.Context) (kube.Prepared, error)   { return f.prepared, f.err }
-func (f fakeCluster) Pulls(context.Context, string) (kube.Pulls, error) { return f.pulls, f.err }
+func (f fakeCluster) Reach(context.Context) (kube.Reached, error)     { return kube.Reached{}, f.err }
+func (f fakeCluster) Rights(context.Context) ([]kube.Right, error)    { return f.rights, f.err }
+func (f fakeCluster) Role() string                                    { return "slipway-spam" }
+func (f fakeCluster) Prepared(context.Context) (kube.Prepared, error) { return f.prepared, f.err }
+func (f fakeCluster) Pulls(_ context.Context, host string) (kube.Pulls, error) {
+	if f.host != "" && f.host != host {
+		return kube.Pulls{}, f.err
+	}
+	return f.pulls, f.err
+}
 
 func TestDoctorRights(t *testing.T) {
 	t.Parallel()
@@ -33,7 +41,7 @@ func TestDoctorRights(t *testing.T) {
 	for i := range 6 {
 		all = append(all, kube.Right{Name: fmt.Sprintf("patch thing%d", i), Missing: lacks})
 	}
-	if f := rights(t.Context(), fakeCluster{rights: all[:2]}, settings{}); f.Mark != works || !strings.Contains(f.Found, "all 2") {
+	if f := rights(t.Context(), fakeCluster{rights: all[:2]}, settings{}); f.Mark != works || !strings.Contains(f.Found, "all 2 of the Role slipway-spam") {
 		t.Errorf("all: %+v", f)
 	}
 	f := rights(t.Context(), fakeCluster{rights: all}, settings{})
@@ -57,9 +65,12 @@ func TestDoctorPulling(t *testing.T) {
 		"a pod may not":      {"r.example/iris", kube.Pulls{Proof: "pod-1", Problem: &slipway.Problem{Message: "pod-2: may not be pulled", Evidence: "401", Hint: "give it"}}, fails, "pod-2: may not"},
 		"before the first":   {"r.example/iris", kube.Pulls{}, skipped, "not known before the first release"},
 		"with a pull secret": {"r.example/iris", kube.Pulls{Secrets: []string{"regcred"}}, skipped, "regcred"},
+		"from Docker Hub":    {"team/iris", kube.Pulls{Proof: "pod-1"}, works, "pod-1 runs an image from index.docker.io"},
 		"no image":           {"", kube.Pulls{}, skipped, "no image is named"},
+		"no image's name":    {"HOST/Iris", kube.Pulls{}, fails, "no repository"},
 	} {
-		if f := pulling(t.Context(), fakeCluster{pulls: tt.pulls}, settings{image: tt.image}); f.Mark != tt.want || !strings.Contains(f.Found, tt.says) {
+		host, _ := oci.Host(tt.image)
+		if f := pulling(t.Context(), fakeCluster{pulls: tt.pulls, host: host}, settings{image: tt.image}); f.Mark != tt.want || !strings.Contains(f.Found, tt.says) {
 			t.Errorf("%s: %+v, want %s: %q", name, f, tt.want, tt.says)
 		}
 	}
@@ -118,6 +129,7 @@ func TestDoctorClock(t *testing.T) {
 				at = time.Time{}
 			}
 			d.read(fmt.Sprint("server ", i), at)
+			d.read(fmt.Sprint("server ", i), at) // by another release
 		}
 		var got []string
 		for _, f := range d.clock() {

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -112,5 +113,37 @@ func TestFailedSaysWhatWhyAndFix(t *testing.T) {
 		if diff := cmp.Diff(tt.want, failed("c", "s", tt.err)); diff != "" {
 			t.Errorf("%v (-want +got):\n%s", tt.err, diff)
 		}
+	}
+}
+
+// All exams use one connection to the registries, and so sign in once.
+func TestDoctorConnectsOnce(t *testing.T) {
+	t.Parallel()
+	w := threeVersions(t)
+	p := &program{getenv: w.getenv, story: newStory(io.Discard, w.getenv, nil)}
+	t.Cleanup(p.story.close)
+	var connected atomic.Int32
+	p.connect = func(s settings) (*ports, error) {
+		connected.Add(1)
+		return p.wire(s)
+	}
+	d, err := doctorCommand{Model: "models:/iris@champion", Image: w.vars["IMAGES"] + "/iris", To: "local://" + w.vars["ADDRESS"]}.doctor(p, &cli{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := diagnosis{Findings: d.examine(t.Context())}
+	if f := found.about(t, "local target"); f.Mark != works || connected.Load() != 1 {
+		t.Errorf("%+v, connected %d times", f, connected.Load())
+	}
+}
+
+// A page that cannot be written is a warning: what was found is on stdout.
+func TestDoctorWithoutItsPage(t *testing.T) {
+	t.Parallel()
+	w := threeVersions(t)
+	w.vars["GITHUB_ACTIONS"], w.vars["GITHUB_STEP_SUMMARY"] = "true", t.TempDir()
+	code, said := w.slipway(t.Context(), nil, "doctor", "models:/iris@champion", "--image", w.vars["IMAGES"]+"/iris", "--to", "local://"+w.vars["ADDRESS"])
+	if code != exitLive || !strings.Contains(said, "none fails") || !strings.Contains(said, "::warning title=slipway::") {
+		t.Errorf("exit code %d: %s", code, said)
 	}
 }

@@ -16,16 +16,9 @@ import (
 // also in base64, and the address of an image registry often is one; compressed
 // it is not to be found.
 func packHandover(r slipway.Release) (string, error) {
-	data, err := json.Marshal(r)
-	if err != nil {
-		return "", &slipway.Error{Op: "handing on the release", Code: slipway.Internal, Err: err}
-	}
 	var b bytes.Buffer
 	w := gzip.NewWriter(&b)
-	if _, err := w.Write(data); err != nil {
-		return "", &slipway.Error{Op: "handing on the release", Code: slipway.Internal, Err: err}
-	}
-	if err := w.Close(); err != nil {
+	if err := errors.Join(json.NewEncoder(w).Encode(r), w.Close()); err != nil {
 		return "", &slipway.Error{Op: "handing on the release", Code: slipway.Internal, Err: err}
 	}
 	return base64.StdEncoding.EncodeToString(b.Bytes()), nil

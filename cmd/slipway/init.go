@@ -132,7 +132,7 @@ type initPlan struct {
 // plan fills in what the flags leave open: from slipway.yaml, from the
 // repository's remote, from answers.
 func (cmd initCommand) plan(ctx context.Context, p *program, t *tree) (initPlan, error) {
-	found, err := lookAround(t)
+	found, err := lookAround(ctx, t)
 	if err != nil {
 		return initPlan{}, err
 	}

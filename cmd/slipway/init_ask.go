@@ -104,9 +104,9 @@ type surroundings struct {
 	config                            []byte
 }
 
-func lookAround(t *tree) (surroundings, error) {
+func lookAround(ctx context.Context, t *tree) (surroundings, error) {
 	s := surroundings{ci: "none", own: t.isOurs()}
-	remote := remotes(t.dir)
+	remote := remotes(ctx, t.dir)
 	switch github, azure := strings.Contains(remote, "github."), strings.Contains(remote, "dev.azure.com") || strings.Contains(remote, ".visualstudio.com"); {
 	case github && azure:
 		s.ci = "both"
@@ -146,16 +146,13 @@ func (s *surroundings) adopt(c *config) error {
 }
 
 func (s surroundings) imageFor(p *program, name slipway.ModelName) string {
-	if s.image != "" || p.getenv("ACR_LOGIN_SERVER") == "" {
-		return s.image
-	}
-	return loginServer(p.getenv("ACR_LOGIN_SERVER")) + "/" + repositoryName(name)
+	return orElse(s.image, defaultImage(p.getenv, name))
 }
 
 // remotes are the addresses that the repository is pushed to. That there is no
 // git, or no repository, leaves them empty.
-func remotes(dir string) string {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+func remotes(ctx context.Context, dir string) string {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, "git", "-C", dir, "remote", "-v").Output()
 	if err != nil {

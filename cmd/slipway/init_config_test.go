@@ -23,8 +23,9 @@ func TestInitConfig(t *testing.T) {
 		"no YAML":             {"models: [", "production", "", slipway.Invalid},
 		"another environment": {"", "shop", "environments:\n      - name: shop\n        target: " + defaultTarget + "\n", ""},
 		"one more":            {one, "production", one + "  - model: models:/iris@champion\n    image: r.example/iris\n    target: " + defaultTarget + "\n", ""},
-		"flat":                {strings.ReplaceAll(one, "  - model", "- model")[:0] + "models:\n- model: models:/spam@champion\n  image: r.example/spam\n  target: local://127.0.0.1:8000", "production", "\n- model: models:/iris@champion\n  image: r.example/iris\n  target: " + defaultTarget + "\n", ""},
+		"flat":                {"models:\n- model: models:/spam@champion\n  image: r.example/spam\n  target: local://127.0.0.1:8000", "production", "\n- model: models:/iris@champion\n  image: r.example/iris\n  target: " + defaultTarget + "\n", ""},
 		"it is there":         {"# mine\nmodels: [{model: models:/iris@champion, image: r.example/iris, target: \"" + defaultTarget + "\"}]\n", "production", "", ""},
+		"without an image":    {"models:\n  - model: models:/iris@champion\n    target: " + defaultTarget + "\n", "production", "", ""},
 		"written as a flow":   {"models: [{model: models:/spam@champion, image: r.example/spam, target: \"local://127.0.0.1:8000\"}]\n", "production", "", slipway.Conflict},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -58,6 +59,32 @@ func TestInitQuotes(t *testing.T) {
 		}
 		if c, err := decodeConfig(defaultConfig, text); err != nil || c.Models[0].Model != model {
 			t.Errorf("%s became %v, %v:\n%s", model, c, err, text)
+		}
+	}
+}
+
+// An environment's name stays a text, in slipway.yaml and in pipelines.
+func TestInitQuotesTheEnvironment(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"1.0", "no", "true", "null", "1e3", "0x1F", "on", "production2"} {
+		plan := ourPlan()
+		plan.environment = name
+		config, err := plan.configFile()
+		if err != nil {
+			t.Fatal(err)
+		}
+		files := map[string][]byte{"slipway.yaml": config}
+		for _, system := range []string{"github", "azure"} {
+			if err := plan.render(files, system); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for file, line := range map[string]string{"slipway.yaml": "- name: ", ".github/workflows/release-model.yml": "    default: ", "azure-pipelines.yml": "    default: "} {
+			_, rest, _ := strings.Cut(string(files[file]), line+scalar(name)+"\n")
+			quoted := scalar(name) != name
+			if rest == "" || quoted == (name == "production2") {
+				t.Errorf("%s: no %s%s in\n%s", file, line, scalar(name), files[file])
+			}
 		}
 	}
 }

@@ -49,14 +49,16 @@ func (plan initPlan) files() (map[string][]byte, error) {
 		return nil, err
 	}
 	files := map[string][]byte{defaultConfig: config}
-	if plan.github {
-		plan.render(files, "github")
-	}
-	if plan.azure {
-		plan.render(files, "azure")
+	for system, wanted := range map[string]bool{"github": plan.github, "azure": plan.azure} {
+		if !wanted {
+			continue
+		}
+		if err := plan.render(files, system); err != nil {
+			return nil, err
+		}
 	}
 	if plan.ref.Scheme == "kubernetes" {
-		files[manifestFile(plan.ref)] = kube.Manifest(plan.ref)
+		files[manifestFile(plan.ref)] = plan.adapt(string(kube.Manifest(plan.ref)))
 	}
 	return files, nil
 }
@@ -65,9 +67,9 @@ func (plan initPlan) files() (map[string][]byte, error) {
 func manifestFile(ref slipway.TargetRef) string { return "k8s/deployment-" + ref.Namespace + ".yaml" }
 
 // render adds the files of a CI system.
-func (plan initPlan) render(files map[string][]byte, system string) {
+func (plan initPlan) render(files map[string][]byte, system string) error {
 	root := "template/" + system
-	_ = fs.WalkDir(templates, root, func(name string, d fs.DirEntry, err error) error { // it is in this program
+	return fs.WalkDir(templates, root, func(name string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
@@ -83,7 +85,7 @@ func (plan initPlan) render(files map[string][]byte, system string) {
 
 // adapt makes our file one of the plan's repository.
 func (plan initPlan) adapt(text string) []byte {
-	text = strings.ReplaceAll(text, "    default: production\n", "    default: "+plan.environment+"\n")
+	text = strings.ReplaceAll(text, "    default: production\n", "    default: "+scalar(plan.environment)+"\n")
 	if plan.own {
 		return []byte(text)
 	}
@@ -127,10 +129,13 @@ func (plan initPlan) entry(indent string) string {
 	return indent + strings.Join(lines, "\n"+indent) + "\n"
 }
 
+// numeral is what some YAML takes for a number: 1.0, 1e3, 0x1F.
+var numeral = regexp.MustCompile(`^[0-9][0-9A-Za-z._+-]*$`)
+
 // scalar is a text as YAML reads it again.
 func scalar(text string) string {
 	data, err := yaml.Marshal(text)
-	if err != nil || bytes.Count(data, []byte("\n")) != 1 {
+	if err != nil || bytes.Count(data, []byte("\n")) != 1 || numeral.MatchString(text) {
 		return strconv.Quote(text)
 	}
 	return strings.TrimSpace(string(data))
@@ -146,10 +151,12 @@ func indentOf(config []byte) string {
 	return "  "
 }
 
-// has reports whether the configuration makes the plan's release.
+// has reports whether the configuration makes the plan's release. An entry
+// without an image takes that of ACR_LOGIN_SERVER; beside it another for the
+// same target would release everything twice.
 func (c *config) has(plan initPlan) bool {
 	return slices.ContainsFunc(c.Models, func(m configModel) bool {
-		if m.Model != plan.model || m.Image != plan.image {
+		if m.Model != plan.model || m.Image != "" && m.Image != plan.image {
 			return false
 		}
 		return m.Target == plan.target && plan.environment == "production" ||

@@ -121,7 +121,7 @@ func TestInitElsewhere(t *testing.T) {
 			t.Errorf("%s uses this project's source", name)
 		}
 		for _, m := range document.FindAllStringIndex(text, -1) {
-			if !strings.HasSuffix(text[:m[0]], "/blob/main/") && !strings.HasPrefix(name, "k8s/") {
+			if !strings.HasSuffix(text[:m[0]], "/blob/main/") {
 				t.Errorf("%s names a page that is not there: %s", name, text[m[0]:m[1]])
 			}
 		}

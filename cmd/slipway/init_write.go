@@ -110,8 +110,7 @@ func difference(f initFile) string {
 
 // coloured is a diff as people know it, where stderr is a terminal.
 func (p *program) coloured(text string) string {
-	_, isTerminal := terminal(p.stderr, p.getenv)
-	color := isTerminal && p.getenv("NO_COLOR") == ""
+	color := p.sheet(p.stderr).color
 	lines := strings.Split(strings.TrimRight(clean(text), "\n"), "\n")
 	for i, line := range lines {
 		lines[i] = paint(color, map[string]string{"+": green, "-": red, "@": cyan}[line[:min(1, len(line))]], line)

@@ -42,6 +42,7 @@ type journey struct {
 	notNative    error                // why
 	library      *library             // that made the model, while the image is built; nil: it is not at work
 	packages     map[string]*packages // by platform
+	notLocked    map[string]error     // why they cannot be, by platform
 	saidUnlocked bool                 // that docker installs them without a lock
 	builder      *docker.Client       // that makes the image; nil: slipway itself does
 	scratchDir   string               // of files that only this run needs

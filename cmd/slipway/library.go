@@ -209,7 +209,7 @@ func (j *journey) convert(ctx context.Context, l *library) (string, error) {
 func (j *journey) converter(ctx context.Context, l *library, model, extra, out string) (*exec.Cmd, *lastBytes, error) {
 	said := &lastBytes{limit: 64 << 10}
 	cmd, err := sandbox.Command(ctx, sandbox.Config{
-		Program: l.python.Path, Args: []string{"-B", "-c", withPackages + proof.ConvertScript, model, filepath.Join(out, "model.skops"), extra},
+		Program: l.python.Path, Args: []string{"-B", "-c", withPackages(`os.environ["SLIPWAY_SITE"]`) + proof.ConvertScript, model, filepath.Join(out, "model.skops"), extra},
 		Env:      append(j.modelEnvironment(), "SLIPWAY_SITE="+l.site.Dir, "MLFLOW_DISABLE_TELEMETRY=true"),
 		ReadOnly: []string{l.python.Prefix, l.site.Dir, model, extra}, Dir: out, Network: j.making.AllowNetwork,
 		Stdout: said,
@@ -217,12 +217,18 @@ func (j *journey) converter(ctx context.Context, l *library, model, extra, out s
 	return cmd, said, err
 }
 
-// withPackages puts the model's packages where the worker has them.
-const withPackages = `import os, site, sys
+// withPackages is Python that puts the packages of a folder, which a Python
+// expression names, in the place of the interpreter's own. Those stay where
+// there is no such folder.
+func withPackages(folder string) string {
+	return `import os, site, sys
+packages = ` + folder + `
 own = [p for p in sys.path if os.path.basename(p) in ("site-packages", "dist-packages")]
-sys.path[:] = [p for p in sys.path if p not in own]
-site.addsitedir(os.environ["SLIPWAY_SITE"])
+if os.path.isdir(packages):
+    sys.path[:] = [p for p in sys.path if p not in own]
+    site.addsitedir(packages)
 `
+}
 
 // lastBytes keeps the end of what is written.
 type lastBytes struct {

@@ -9,6 +9,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/slipway-dev/slipway"
+	"github.com/slipway-dev/slipway/mlmodel"
 	"github.com/slipway-dev/slipway/pack"
 	"github.com/slipway-dev/slipway/uv"
 )
@@ -46,21 +47,40 @@ func (j *journey) askForPackages() error {
 	if err != nil {
 		return err
 	}
-	choice := uv.Choice{Full: j.making.MLflowPackage == "full", CPU: j.making.CPU, MLflow: j.model.MLflowVersion}
-	request, err := client.Request(needs, uv.Choose(needs.Requirements, choice), machine())
+	request, err := client.Request(needs, j.choose(needs), machine())
 	if err == nil {
 		j.work.Python = &request
 	}
 	return err
 }
 
+// choose are the requirements of the packages that the image gets.
+func (j *journey) choose(needs mlmodel.Needs) []mlmodel.Requirement {
+	return uv.Choose(needs.Requirements, uv.Choice{Full: j.making.MLflowPackage == "full", CPU: j.making.CPU, MLflow: j.model.MLflowVersion})
+}
+
 // locked returns the packages for a platform. They are resolved once: the image
 // registry keeps the lock beside the layers, so that every machine makes the
-// same image of the same requirements.
+// same image of the same requirements. That they cannot be is found out once,
+// too: it takes as long.
 func (j *journey) locked(ctx context.Context, platform string) (*packages, error) {
-	if p := j.packages[platform]; p != nil {
-		return p, nil
+	if p, err := j.packages[platform], j.notLocked[platform]; p != nil || err != nil {
+		return p, err
 	}
+	p, err := j.lockFor(ctx, platform)
+	if j.packages == nil {
+		j.packages, j.notLocked = map[string]*packages{}, map[string]error{}
+	}
+	switch {
+	case err == nil:
+		j.packages[platform] = p
+	case ctx.Err() == nil:
+		j.notLocked[platform] = err
+	}
+	return p, err
+}
+
+func (j *journey) lockFor(ctx context.Context, platform string) (*packages, error) {
 	if err := j.askForPackages(); err != nil {
 		return nil, err
 	}
@@ -69,10 +89,6 @@ func (j *journey) locked(ctx context.Context, platform string) (*packages, error
 	if err := j.lock(ctx, p); err != nil {
 		return nil, err
 	}
-	if j.packages == nil {
-		j.packages = map[string]*packages{}
-	}
-	j.packages[platform] = p
 	return p, nil
 }
 

@@ -115,7 +115,7 @@ func (p *program) wireRegistries(s settings) *ports {
 			return uv.New(uv.Config{CacheDir: filepath.Join(cache, "python"), Environ: os.Environ()})
 		}),
 		docker: func(ctx context.Context) (*docker.Client, error) {
-			return docker.New(ctx, docker.Config{CacheDir: filepath.Join(cache, "docker"), Environ: os.Environ()})
+			return openDocker(ctx, filepath.Join(cache, "docker"))
 		},
 	}
 }

@@ -38,35 +38,41 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	return p.execute(ctx, args)
 }
 
-// execute parses and runs one command. What it returns follows from the error
-// alone: see exitCode.
+// execute runs one command line. What it returns follows from the error alone:
+// see exitCode.
 func (p *program) execute(ctx context.Context, args []string) int {
+	p.joinCI()
+	err := p.command(ctx, args)
+	code := p.fail(ctx, err)
+	p.leaveCI(err)
+	return code
+}
+
+// command parses and runs one command.
+func (p *program) command(ctx context.Context, args []string) error {
 	var c cli
 	helped := false
 	parser, env, err := newParser(&c, p, func() { helped = true })
 	if err != nil {
-		return p.fail(ctx, err)
+		return err
 	}
 	parsed, err := parser.Parse(args)
 	switch {
 	case helped: // kong goes on after --help; what it finds then does not matter
-		return exitLive
+		return nil
 	case err != nil:
-		return p.fail(ctx, usage(env.blame(err), hintForUsage(parser, err)))
+		return usage(env.blame(err), hintForUsage(parser, err))
 	}
 	if err := env.arguments(parsed); err != nil {
-		return p.fail(ctx, err)
+		return err
 	}
 	p.json, p.config = c.Output == "json", c.Config
-	p.joinCI()
 	p.story = newStory(p.stderr, p.getenv, p.ci)
+	defer p.story.close()
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	err = parsed.Run(p, &c)
 	p.finishTelling(ctx)
-	p.story.close()
-	code := p.fail(ctx, err)
-	p.leaveCI(err)
-	return code
+	return err
 }
 
 // usageError is wrong usage or configuration: exit code 2.

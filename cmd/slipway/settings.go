@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/slipway-dev/slipway"
+	"github.com/slipway-dev/slipway/oci"
 )
 
 // modelFlags name a model and where models come from.
@@ -193,13 +194,21 @@ func merge(m modelFlags, pl placeFlags, entry configModel, e configEnvironment, 
 	if err := s.setModel(orElse(m.Model, entry.Model), m.Name); err != nil {
 		return s, err
 	}
-	if s.image == "" && getenv("ACR_LOGIN_SERVER") != "" {
-		s.image = getenv("ACR_LOGIN_SERVER") + "/" + repositoryName(s.name)
-	}
+	s.image = orElse(s.image, defaultImage(getenv, s.name))
 	if target := orElse(pl.To, e.Target); target != "" {
 		return s, s.setTarget(target)
 	}
 	return s, nil
+}
+
+// defaultImage is the repository of a model for which nobody names one; "":
+// ACR_LOGIN_SERVER is not set.
+func defaultImage(getenv func(string) string, name slipway.ModelName) string {
+	host := oci.LoginServer(getenv("ACR_LOGIN_SERVER"))
+	if host == "" {
+		return ""
+	}
+	return host + "/" + repositoryName(name)
 }
 
 func (s *settings) setModel(model, name string) error {

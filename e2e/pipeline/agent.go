@@ -54,13 +54,13 @@ func (a *agent) status(ctx context.Context) Outcome {
 func (a *agent) step(ctx context.Context, s step) error {
 	result := StepResult{Name: s.name, Title: s.title(), Outcome: Skipped}
 	a.variables.set("Agent.JobStatus", Variable{Value: string(a.status(ctx))})
-	names := scope{values: map[string]any{"variables": lookup(a.variables.member)}, functions: statusFunctions(ctx, []Outcome{a.outcome})}
+	names := scope{values: map[string]any{"variables": lookup(a.variables.member)}, functions: statusFunctions(ctx.Err() != nil, []Outcome{a.outcome})}
 	runs, err := holds(s.condition, names)
 	if err != nil {
 		return err
 	}
 	if runs {
-		names.functions = answers(true, []Outcome{a.outcome})
+		names.functions = statusFunctions(true, []Outcome{a.outcome})
 		survives, err := holds(s.condition, names)
 		if err != nil {
 			return err

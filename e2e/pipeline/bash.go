@@ -116,5 +116,6 @@ func (l *stepLog) lines(from io.Reader) {
 	if err := scanner.Err(); err != nil {
 		l.failed = true
 		l.line("##[error]reading the log: " + err.Error())
+		_, _ = io.Copy(io.Discard, from) // or the script waits for ever for somebody to read
 	}
 }

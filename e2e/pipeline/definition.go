@@ -158,8 +158,10 @@ func steps(f *fields) []step {
 		f.inner(item, "step", func(f *fields) {
 			s := step{name: f.text("name"), displayName: f.text("displayName"), condition: f.text("condition"), env: f.texted("env")}
 			for _, kind := range []string{"bash", "task", "checkout", "publish", "download"} {
-				if what := f.text(kind); what != "" && s.kind == "" {
-					s.kind, s.what = kind, what
+				if s.kind == "" { // a second one is not understood
+					if s.what = f.text(kind); s.what != "" {
+						s.kind = kind
+					}
 				}
 			}
 			f.path = "step " + s.kind + " " + s.name

@@ -75,7 +75,7 @@ func (e expander) string(s string) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		if strings.HasPrefix(strings.TrimSpace(s), "${{") && before+strings.TrimSpace(rest2) == "" && out.Len() == 0 {
+		if out.Len() == 0 && strings.TrimSpace(rest2) == "" {
 			return v, nil
 		}
 		t, err := text(v)

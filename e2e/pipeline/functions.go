@@ -36,6 +36,8 @@ func apply(s scope, name string, args []node) (any, error) {
 	case name == "lower" && len(values) == 1:
 		t, err := text(values[0])
 		return strings.ToLower(t), err
+	case name == "replace" && len(values) == 3:
+		return replace(values)
 	case name == "coalesce" && len(values) > 1:
 		return coalesce(values), nil
 	}
@@ -67,6 +69,17 @@ func until(s scope, args []node, wanted bool) (any, error) {
 		}
 	}
 	return !wanted, nil
+}
+
+func replace(values []any) (any, error) {
+	var texts [3]string
+	for i, v := range values {
+		var err error
+		if texts[i], err = text(v); err != nil {
+			return nil, err
+		}
+	}
+	return strings.ReplaceAll(texts[0], texts[1], texts[2]), nil
 }
 
 func coalesce(values []any) any {

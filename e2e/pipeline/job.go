@@ -26,7 +26,7 @@ func (r *run) job(ctx context.Context, s stage, j job, earlier []JobResult) (Job
 			before = append(before, e.Outcome)
 		}
 	}
-	names.functions = statusFunctions(ctx, before)
+	names.functions = statusFunctions(ctx.Err() != nil, before)
 	if runs, err := holds(j.condition, names); err != nil || !runs {
 		return result, err
 	}

@@ -22,7 +22,7 @@ func (l *stepLog) line(line string) {
 			l.failed = true
 			l.line("##[error]" + c.name + ": " + err.Error())
 		}
-		if c.name == "task.setsecret" || c.properties["issecret"] == "true" {
+		if c.name == "task.setsecret" || strings.EqualFold(c.properties["issecret"], "true") {
 			return
 		}
 	}

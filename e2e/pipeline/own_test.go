@@ -61,7 +61,7 @@ func collect(v any, found *[]map[string]any) {
 // would run as one, so they reach it through the environment alone.
 func TestWhatIsTypedInIsNoScript(t *testing.T) {
 	t.Parallel()
-	const hostile = "hostile'; touch x; $(System.AccessToken)"
+	const hostile = "hostile'; touch x; $(System.AccessToken) $$(A) $[variables.MLFLOW_TRACKING_TOKEN]"
 	for _, step := range expandedSteps(t, map[string]string{"model": hostile, "environment": hostile}) {
 		inputs, _ := step["inputs"].(map[string]any)
 		for _, text := range []any{step["bash"], step["condition"], step["name"], inputs["inlineScript"]} {
@@ -70,6 +70,50 @@ func TestWhatIsTypedInIsNoScript(t *testing.T) {
 			}
 		}
 	}
+}
+
+// In the environment and in variables a macro or a runtime expression would be
+// read, also one that names a secret.
+func TestWhatIsTypedInNamesNoVariable(t *testing.T) {
+	t.Parallel()
+	const hostile = "hostile $(MLFLOW_TRACKING_TOKEN) $$(A) $[variables.MLFLOW_TRACKING_TOKEN]"
+	text, err := pipeline.Expand(ownPipeline, map[string]string{"model": hostile, "environment": hostile})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all any
+	if err := json.Unmarshal(text, &all); err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for _, value := range valuesIn(all) {
+		if strings.HasPrefix(value, "hostile") {
+			if seen++; strings.Contains(value, "$(") || strings.Contains(value, "$[") {
+				t.Errorf("a variable would be read: %s", value)
+			}
+		}
+	}
+	if seen < 2 {
+		t.Errorf("what is typed in was seen %d times", seen)
+	}
+}
+
+// valuesIn are the texts that a step gets: of env, and of variables.
+func valuesIn(v any) (texts []string) {
+	switch v := v.(type) {
+	case []any:
+		for _, item := range v {
+			texts = append(texts, valuesIn(item)...)
+		}
+	case map[string]any:
+		for name, item := range v {
+			if s, ok := item.(string); ok && (name == "value" || strings.HasPrefix(name, "SLIPWAY_")) {
+				texts = append(texts, s)
+			}
+			texts = append(texts, valuesIn(item)...)
+		}
+	}
+	return texts
 }
 
 // A macro in a script is a script, too; what is handed on goes through the

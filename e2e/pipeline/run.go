@@ -64,7 +64,7 @@ func (r *run) stage(ctx context.Context, s stage) (StageResult, error) {
 	before := r.before(s.dependsOn, map[string]bool{})
 	runs, err := holds(s.condition, scope{
 		values:    map[string]any{"dependencies": r.dependencies(s)},
-		functions: statusFunctions(ctx, before),
+		functions: statusFunctions(ctx.Err() != nil, before),
 	})
 	if err != nil || !runs {
 		return result, err
@@ -104,11 +104,7 @@ func holds(condition string, s scope) (bool, error) {
 
 // statusFunctions are those about what came before ("Expressions", job status
 // check functions). Without anything before, all is well.
-func statusFunctions(ctx context.Context, before []Outcome) map[string]func(...any) (any, error) {
-	return answers(ctx.Err() != nil, before)
-}
-
-func answers(canceled bool, before []Outcome) map[string]func(...any) (any, error) {
+func statusFunctions(canceled bool, before []Outcome) map[string]func(...any) (any, error) {
 	no := func(o Outcome) bool { return o != Succeeded }
 	return map[string]func(...any) (any, error){
 		"always":            answer(true),

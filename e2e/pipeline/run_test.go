@@ -349,11 +349,15 @@ stages:
 }
 
 func FuzzPipeline(f *testing.F) {
-	f.Add(handedOn)
-	f.Add(failing)
-	f.Fuzz(func(t *testing.T, files string) {
-		c := world(t, "-- pipeline.yml --\n"+strings.ReplaceAll(files, "-- ", ""))
-		_ = pipeline.Read(c.File)
+	for _, seed := range []string{handedOn, failing} {
+		f.Add(string(txtar.Parse([]byte(seed)).Files[0].Data))
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		file := filepath.Join(t.TempDir(), "pipeline.yml")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_ = pipeline.Read(file)
 	})
 }
 
