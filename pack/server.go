@@ -33,7 +33,7 @@ func serverLayer(ctx context.Context, cache cache, v Variant) (*layer, error) {
 	if err := checkProgram(f, v); err != nil {
 		return nil, err
 	}
-	fill := func(w *tar.Writer) error { return writeServer(ctx, w, f, info) }
+	fill := func(w *tar.Writer) error { return writeProgram(ctx, w, f, info, mlmodel.ImageServer) }
 	diff, err := archive(io.Discard, fill)
 	if err != nil {
 		return nil, failure(err)
@@ -45,10 +45,12 @@ func serverLayer(ctx context.Context, cache cache, v Variant) (*layer, error) {
 	return l, cache.prune(servers)
 }
 
-func writeServer(ctx context.Context, w *tar.Writer, f *os.File, info fs.FileInfo) error {
-	name := inTar(mlmodel.ImageServer)
-	if err := w.WriteHeader(directoryHeader(path.Dir(name))); err != nil {
-		return err
+func writeProgram(ctx context.Context, w *tar.Writer, f *os.File, info fs.FileInfo, at string) error {
+	name := inTar(at)
+	if dir := path.Dir(name); dir != "." {
+		if err := w.WriteHeader(directoryHeader(dir)); err != nil {
+			return err
+		}
 	}
 	if err := w.WriteHeader(fileHeader(name, info.Size(), 0o755)); err != nil {
 		return err
@@ -57,7 +59,7 @@ func writeServer(ctx context.Context, w *tar.Writer, f *os.File, info fs.FileInf
 	from := io.NewSectionReader(f, 0, info.Size())
 	n, err := io.Copy(w, &contextReader{ctx, from})
 	if err == nil && n != info.Size() {
-		err = slipway.Errorf(slipway.Corrupt, op, "the model server changed while it was packed")
+		err = slipway.Errorf(slipway.Corrupt, op, "the program %s changed while it was packed", at)
 	}
 	return err
 }

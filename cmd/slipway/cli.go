@@ -17,10 +17,11 @@ type cli struct {
 	Deploy deployCommand `cmd:"" group:"whole" help:"Bring a model version to its target: everything, from the reference to verified or rolled back."`
 	Plan   planCommand   `cmd:"" group:"whole" help:"Say what a deploy would change and cost. Changes nothing."`
 
-	Init    initCommand    `cmd:"" group:"whole" help:"Write slipway.yaml, a GitHub workflow or an Azure pipeline, and a Kubernetes manifest into a repository."`
-	Pending pendingCommand `cmd:"" group:"whole" help:"List what is promoted and not live yet. Changes nothing."`
-	Relay   relayCommand   `cmd:"" group:"whole" help:"Receive MLflow's webhooks, look at what is promoted, and start the workflow, the pipeline or the release itself. Runs until it is stopped."`
-	Webhook webhookCommand `cmd:"" group:"whole" help:"Manage the webhook by which MLflow tells of promotions."`
+	Init       initCommand       `cmd:"" group:"whole" help:"Write slipway.yaml, a GitHub workflow or an Azure pipeline, and a Kubernetes manifest into a repository."`
+	Pending    pendingCommand    `cmd:"" group:"whole" help:"List what is promoted and not live yet. Changes nothing."`
+	Relay      relayCommand      `cmd:"" group:"whole" help:"Receive MLflow's webhooks, look at what is promoted, and start the workflow, the pipeline or the release itself. Runs until it is stopped."`
+	RelayImage relayImageCommand `cmd:"" group:"whole" help:"Make an image of this program for slipway relay in a cluster, and push it."`
+	Webhook    webhookCommand    `cmd:"" group:"whole" help:"Manage the webhook by which MLflow tells of promotions."`
 
 	Extract  extractCommand  `cmd:"" group:"steps" help:"Resolve the model reference and write release.json."`
 	Validate validateCommand `cmd:"" group:"steps" help:"Download the model and check that it can be served."`

@@ -36,6 +36,8 @@ func TestExpressions(t *testing.T) {
 		`and(false, nonsense.of.it)`:                    false, // not looked at
 		`or('', 'x', nonsense)`:                         true,
 		`not(or(variables.nothing, ''))`:                true,
+		`in('B', 'a', 'b')`:                             true,
+		`in('c', 'a', 'b')`:                             false,
 		`coalesce(variables.nothing, '', 'last')`:       "last",
 		`coalesce(variables.nothing, '')`:               nil,
 		`lower(parameters.retry)`:                       "true",

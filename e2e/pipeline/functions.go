@@ -33,6 +33,8 @@ func apply(s scope, name string, args []node) (any, error) {
 	case name == "ne" && len(values) == 2:
 		same, err := equal(values[0], values[1])
 		return !same, err
+	case name == "in" && len(values) > 1:
+		return among(values[0], values[1:])
 	case name == "lower" && len(values) == 1:
 		t, err := text(values[0])
 		return strings.ToLower(t), err
@@ -69,6 +71,15 @@ func until(s scope, args []node, wanted bool) (any, error) {
 		}
 	}
 	return !wanted, nil
+}
+
+func among(left any, rights []any) (bool, error) {
+	for _, right := range rights {
+		if same, err := equal(left, right); same || err != nil {
+			return same, err
+		}
+	}
+	return false, nil
 }
 
 func replace(values []any) (any, error) {
