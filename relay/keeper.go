@@ -45,10 +45,18 @@ func (k *keeper) hint() {
 
 // run looks again and again until ctx ends.
 func (k *keeper) run(ctx context.Context) {
-	next := min(k.turn(ctx), k.first)
+	next := min(k.turnApart(ctx), k.first)
 	for wait(ctx, next, k.hints) {
-		next = k.turn(ctx)
+		next = k.turnApart(ctx)
 	}
+}
+
+// turnApart is turn on a stack of its own, which goes with it: of a thousand
+// keepers that wait, none keeps the stack that calls of a registry have made large.
+func (k *keeper) turnApart(ctx context.Context) time.Duration {
+	next := make(chan time.Duration)
+	go func() { next <- k.turn(ctx) }()
+	return <-next
 }
 
 // turn looks, decides and acts once, and returns when to do it again.

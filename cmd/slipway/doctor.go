@@ -77,6 +77,7 @@ type doctor struct {
 	releases   []settings
 	registries func() (*ports, error) // one world for all exams: they sign in once
 	limit      time.Duration          // of one exam: what takes longer does not work
+	notify     configNotify
 
 	mu     sync.Mutex
 	clocks []clockReading
@@ -89,7 +90,7 @@ func (cmd doctorCommand) doctor(p *program, c *cli) (*doctor, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &doctor{p: p, file: file.path, limit: examLimit}
+	d := &doctor{p: p, file: file.path, notify: file.Notify, limit: examLimit}
 	d.registries = sync.OnceValues(func() (*ports, error) { return p.connect(settings{mlflowURI: d.releases[0].mlflowURI}) })
 	models, place := modelFlags{Model: cmd.Model, MLflow: cmd.MLflow}, placeFlags{Image: cmd.Image, To: cmd.To, Environment: cmd.Environment}
 	if cmd.Model != "" || len(file.Models) > 0 {
@@ -123,7 +124,7 @@ func (d *doctor) exams() []exam {
 	for _, s := range d.targets() {
 		all = append(all, exam{s.targetText(), func(ctx context.Context) []finding { return d.target(ctx, s) }})
 	}
-	return append(all, exam{"Python", d.python})
+	return append(all, exam{"Python", d.python}, exam{"notifications", d.channels})
 }
 
 // examine makes all exams at once and returns what they found, in their order.

@@ -118,6 +118,18 @@ func (p *program) tellTest(ctx context.Context, herald *notify.Herald) map[strin
 	return errs
 }
 
+// channels looks at the settings of each channel that is asked for. It sends
+// nothing.
+func (d *doctor) channels(context.Context) []finding {
+	var found []finding
+	for _, n := range notifiers(d.notify, d.p.getenv) {
+		if n.asked {
+			found = append(found, channelFinding(n))
+		}
+	}
+	return found
+}
+
 // channelFinding says of a channel that is asked for whether its settings are
 // whole. It sends nothing.
 func channelFinding(n notifier) finding {

@@ -9,12 +9,15 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/slipway-dev/slipway"
 	"github.com/slipway-dev/slipway/notify"
@@ -211,5 +214,27 @@ func TestSecretsOfChannelsAreMasked(t *testing.T) {
 		if !strings.Contains(masked, "value of "+name) {
 			t.Errorf("%s is not masked", name)
 		}
+	}
+}
+
+// doctor says of each channel that is asked for whether it would work, and
+// nothing of the others.
+func TestDoctorOfChannels(t *testing.T) {
+	t.Parallel()
+	vars := map[string]string{"SLIPWAY_TEAMS_URL": "https://x.logic.azure.com/secret-path", "SLIPWAY_EVENTS_URL": "ftp://x/secret-path"}
+	d := &doctor{p: &program{getenv: func(name string) string { return vars[name] }}, notify: configNotify{Slack: configSlack{Channel: "#models"}}}
+	want := map[string]standing{"slack": noted, "teams": works, "events": fails}
+	got := map[string]standing{}
+	for _, f := range d.channels(t.Context()) {
+		got[f.Subject] = f.Mark
+		if text := fmt.Sprint(f); strings.Contains(text, "secret-path") || f.Mark != works && f.Fix == "" {
+			t.Errorf("%+v", f)
+		}
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+	if !slices.ContainsFunc(d.exams(), func(e exam) bool { return e.name == "notifications" }) {
+		t.Error("doctor does not look at them")
 	}
 }

@@ -72,8 +72,14 @@ func (p *process) await(t *testing.T, path string, from time.Time) time.Duration
 	}
 }
 
-// peakMemory is the largest resident set of the process so far (VmHWM), bytes.
+// peakMemory is the largest resident set of the process so far, bytes.
 func (p *process) peakMemory(t *testing.T) int64 {
+	t.Helper()
+	return p.memory(t, "VmHWM")
+}
+
+// memory is one of the figures in /proc/PID/status (proc(5)), bytes.
+func (p *process) memory(t *testing.T, name string) int64 {
 	t.Helper()
 	f, err := os.Open(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
@@ -81,7 +87,7 @@ func (p *process) peakMemory(t *testing.T) int64 {
 	}
 	defer f.Close()
 	for s := bufio.NewScanner(f); s.Scan(); {
-		if rest, ok := strings.CutPrefix(s.Text(), "VmHWM:"); ok {
+		if rest, ok := strings.CutPrefix(s.Text(), name+":"); ok {
 			kB, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
 			if err != nil {
 				t.Fatal(err)
@@ -89,7 +95,7 @@ func (p *process) peakMemory(t *testing.T) int64 {
 			return kB << 10
 		}
 	}
-	t.Fatal("no VmHWM")
+	t.Fatal("no ", name)
 	return 0
 }
 

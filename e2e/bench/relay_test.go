@@ -183,7 +183,8 @@ func TestRelayPolls(t *testing.T) {
 	cpu, began := r.cpuTime(t), time.Now()
 	time.Sleep(2 * time.Minute)
 	share := float64(r.cpuTime(t)-cpu) / float64(time.Since(began)) * 100
-	row(t, "relay: 1,000 models every 30 s", "≤ 2 % of a core, ≤ 60 MB", "%.1f %% of a core, %d MB at most", share, r.peakMemory(t)>>20)
+	row(t, "relay: 1,000 models every 30 s", "≤ 2 % of a core, ≤ 60 MB", "%.1f %% of a core, %d MB, of which %d MB are no pages of the program's file; %d MB at most, as it starts",
+		share, r.memory(t, "VmRSS")>>20, r.memory(t, "RssAnon")>>20, r.peakMemory(t)>>20)
 }
 
 // cpuTime is what the process has used so far (proc(5), utime and stime in
