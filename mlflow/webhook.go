@@ -102,9 +102,12 @@ func webhookError(op string, err error) error {
 
 // TestWebhook lets the model registry send the webhook a test event and returns
 // an error that says why it did not arrive. Code Unavailable: it did not, also
-// when ctx ends before the receiver answers; the others are those of every call.
+// when there is no time left before the receiver answers; the others are those
+// of every call.
 func (c *Client) TestWebhook(ctx context.Context, w Webhook) error {
-	op := testOp(w)
+	op := "testing the webhook " + w.Name
+	ctx, cancel := context.WithTimeoutCause(ctx, c.config.Timeout, fmt.Errorf("no answer within %s", c.config.Timeout))
+	defer cancel()
 	var out struct {
 		Result struct {
 			Success bool   `json:"success"`
@@ -138,10 +141,9 @@ func (c *Client) TestWebhook(ctx context.Context, w Webhook) error {
 
 const unheard = "see whether MLflow's machine reaches the receiver; it uses no proxy for webhooks"
 
-func testOp(w Webhook) string { return "testing the webhook " + w.Name }
-
-// namedURL matches where Python's requests and MLflow name an address.
-var namedURL = regexp.MustCompile(`(?i)(\bwith url: |\bhttps?://)[^\s'")]+`)
+// namedURL matches where Python's requests and MLflow name an address. Quotes
+// and brackets may be part of one.
+var namedURL = regexp.MustCompile(`(?i)(\bwith url: |\bhttps?://)\S+`)
 
 // causeOf is the innermost of the exceptions that MLflow tells of, without the
 // webhook's path and query, which may be secret.
