@@ -66,7 +66,7 @@ func New(c Config) *Account {
 	known, err := sovereignOf(authorityHost.of(c.Getenv))
 	return &Account{
 		getenv:   c.Getenv,
-		wire:     c.Transport,
+		wire:     hearing{c.Transport},
 		told:     c.Told,
 		retry:    policy.RetryOptions{RetryDelay: c.Backoff, TryTimeout: tryLimit},
 		cloud:    known,

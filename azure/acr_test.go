@@ -112,7 +112,7 @@ func TestLoginAsNobody(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := newWorld(t, nil).account().Login(ctx, "myregistry.azurecr.io")
+	_, err := a.Login(ctx, "other.azurecr.io")
 	notGivenAway(t, err, slipway.Unavailable, "interrupted")
 	w = newWorld(t, map[string]string{"AZURE_CLIENT_ID": clientID})
 	_, err = w.account().Login(t.Context(), "myregistry.azurecr.io")

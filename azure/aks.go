@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -120,12 +119,13 @@ func (a *Account) serviceFailure(ctx context.Context, op, host string, err error
 	var ours *slipway.Error
 	var theirs *azcore.ResponseError
 	var network net.Error // a *url.Error, or a try that took too long
+	var cut broken
 	switch {
 	case errors.As(err, &ours):
 		return ours
 	case errors.As(err, &theirs) && theirs.RawResponse != nil:
 		return theirRefusal(op, host, theirs).err()
-	case errors.As(err, &network), errors.Is(err, io.ErrUnexpectedEOF), ctx.Err() != nil:
+	case errors.As(err, &network), errors.As(err, &cut), ctx.Err() != nil:
 		return unreachable(ctx, op, host, err)
 	}
 	return slipway.Errorf(slipway.Corrupt, op, "the answer of %s is not understood", host)

@@ -201,14 +201,29 @@ func credentials(kubeconfig string) string {
 // An answer that breaks off is no reason to give up for good.
 func TestClusterBreaks(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, bySecret())
-	w.on("management.azure.com", func(rw http.ResponseWriter, _ *http.Request) {
-		rw.Header().Set("Content-Length", "100")
-		fmt.Fprint(rw, "half")
-		panic(http.ErrAbortHandler)
-	})
-	_, err := w.account().Cluster(t.Context(), prod)
-	fails(t, err, slipway.Unavailable, "Azure Resource Manager is out of reach", "HTTPS_PROXY")
+	for _, protocol := range []string{"HTTP/1.1", "HTTP/2.0"} {
+		t.Run(protocol, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, bySecret())
+			w.http1 = protocol == "HTTP/1.1"
+			w.on("management.azure.com", func(rw http.ResponseWriter, r *http.Request) {
+				if r.Proto != protocol {
+					t.Errorf("asked by %s", r.Proto)
+				}
+				breakOff(rw)
+			})
+			_, err := w.account().Cluster(t.Context(), prod)
+			fails(t, err, slipway.Unavailable, "Azure Resource Manager is out of reach", "HTTPS_PROXY")
+		})
+	}
+}
+
+// breakOff begins an answer and hangs up.
+func breakOff(rw http.ResponseWriter) {
+	rw.Header().Set("Content-Length", "100")
+	fmt.Fprint(rw, "half")
+	rw.(http.Flusher).Flush()
+	panic(http.ErrAbortHandler)
 }
 
 func TestClusterFrom(t *testing.T) {

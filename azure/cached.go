@@ -9,7 +9,9 @@ import (
 // cached is a value that ends and is replaced before it does. Its zero value
 // holds nothing.
 type cached[T any] struct {
-	mu    sync.Mutex
+	making sync.Mutex // one makes it at a time
+
+	mu    sync.Mutex // of what follows
 	value T
 	life  life
 	again time.Time // replacing it failed, and is not tried before
@@ -35,14 +37,19 @@ func (l life) fresh(now time.Time) bool {
 }
 
 // get returns the value, made anew by make where it is due. One that is still
-// good for a while outlives a failure to replace it; so that nobody waits for
-// it, it is replaced in a hurry, and after a failure not at once again.
+// good for a while is replaced in a hurry and by one caller, while the others
+// are given it; it outlives a failure, which is not tried again at once.
 func (c *cached[T]) get(ctx context.Context, now time.Time, make func(context.Context) (T, life, error)) (T, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	good := now.Before(c.life.end.Add(-least))
-	if c.life.fresh(now) || good && now.Before(c.again) {
-		return c.value, nil
+	value, good, due := c.kept(now)
+	if !due || good && !c.making.TryLock() {
+		return value, nil
+	}
+	if !good {
+		c.making.Lock()
+	}
+	defer c.making.Unlock()
+	if value, good, due = c.kept(now); !due { // somebody made it meanwhile
+		return value, nil
 	}
 	if good {
 		var cancel context.CancelFunc
@@ -50,14 +57,31 @@ func (c *cached[T]) get(ctx context.Context, now time.Time, make func(context.Co
 		defer cancel()
 	}
 	value, life, err := make(ctx)
+	return c.keep(now, value, life, err)
+}
+
+// kept returns the value, whether it is good, and whether to replace it.
+func (c *cached[T]) kept(now time.Time) (value T, good, due bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	good = c.good(now)
+	return c.value, good, !c.life.fresh(now) && !(good && now.Before(c.again))
+}
+
+func (c *cached[T]) good(now time.Time) bool { return now.Before(c.life.end.Add(-least)) }
+
+// keep takes what was made in the value's place, if that worked.
+func (c *cached[T]) keep(now time.Time, value T, life life, err error) (T, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	switch {
 	case err == nil:
 		c.value, c.life = value, life
-		return value, nil
-	case good:
+	case c.good(now):
 		c.again = now.Add(least)
-		return c.value, nil
+	default:
+		var none T
+		return none, err
 	}
-	var none T
-	return none, err
+	return c.value, nil
 }

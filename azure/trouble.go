@@ -2,6 +2,8 @@ package azure
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net/http"
 	"sync"
 )
@@ -45,6 +47,37 @@ func (n noting) RoundTrip(r *http.Request) (*http.Response, error) {
 	note(r.Context(), err)
 	return resp, err
 }
+
+// hearing makes the errors of answers known as the line's: those of HTTP/2 have
+// no type by which to tell them from an answer that is not understood.
+type hearing struct{ next http.RoundTripper }
+
+func (h hearing) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := h.next.RoundTrip(r)
+	if err == nil {
+		resp.Body = heard{resp.Body, r.Context()}
+	}
+	return resp, err
+}
+
+type heard struct {
+	io.ReadCloser
+	ctx context.Context // of the request
+}
+
+func (h heard) Read(p []byte) (int, error) {
+	n, err := h.ReadCloser.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = broken{err}
+		note(h.ctx, err)
+	}
+	return n, err
+}
+
+// broken is an answer that broke off.
+type broken struct{ error }
+
+func (b broken) Unwrap() error { return b.error }
 
 // maxAnswer bounds an answer of any service but of Blob storage, in bytes: a
 // cluster's credentials are some 10 kB.

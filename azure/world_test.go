@@ -51,6 +51,7 @@ type world struct {
 	lives  int          // seconds a token lives; default an hour
 	hosts  map[string]http.HandlerFunc
 	told   []string
+	http1  bool // it is asked by HTTP/1.1; else by HTTP/2, as Azure is
 	server *httptest.Server
 	plain  *httptest.Server // the same without TLS
 }
@@ -60,7 +61,9 @@ func newWorld(t testing.TB, vars map[string]string) *world {
 	w := &world{t: t, vars: vars, lives: 3600, hosts: map[string]http.HandlerFunc{}}
 	w.hosts["login.microsoftonline.com"] = w.entra
 	w.hosts["login.microsoft.com"] = w.entra
-	w.server, w.plain = httptest.NewTLSServer(w), httptest.NewServer(w)
+	w.server, w.plain = httptest.NewUnstartedServer(w), httptest.NewServer(w)
+	w.server.EnableHTTP2 = true
+	w.server.StartTLS()
 	t.Cleanup(w.server.Close)
 	t.Cleanup(w.plain.Close)
 	return w
@@ -83,7 +86,7 @@ func (w *world) account() *azure.Account {
 
 func (w *world) transport() *http.Transport {
 	transport := w.server.Client().Transport.(*http.Transport).Clone()
-	transport.Proxy = nil
+	transport.Proxy, transport.ForceAttemptHTTP2 = nil, !w.http1
 	transport.TLSClientConfig = &tls.Config{RootCAs: transport.TLSClientConfig.RootCAs, ServerName: "example.com"}
 	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 		host, port, _ := net.SplitHostPort(address)

@@ -78,31 +78,36 @@ func within(path, dir string) bool {
 	return path == dir || strings.HasPrefix(path, strings.TrimSuffix(dir, "/")+"/")
 }
 
-// showOwn takes ContextDir out of what the user's .dockerignore files leave
-// out. The copy may be a link to the user's own file, or not be writable, so
-// another takes its place.
-func showOwn(dir string) error {
-	files, err := filepath.Glob(filepath.Join(dir, "*.dockerignore"))
+// showOwn takes ContextDir out of what the .dockerignore files of the user, in
+// from, leave out. The copy may be a link, which leads elsewhere than the user's
+// own or to it, or not be writable: another takes its place.
+func showOwn(dir, from string) error {
+	names, err := fs.Glob(os.DirFS(dir), "*.dockerignore")
 	if err != nil {
 		return err
 	}
-	for _, file := range files {
-		text, err := os.ReadFile(file)
+	for _, name := range names {
+		text, err := os.ReadFile(filepath.Join(from, name))
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // a link out of the folder, which leads nowhere from the copy
-		}
-		text = append(text, "\n!"+ContextDir+"\n!"+ContextDir+"/**\n"...)
-		if err == nil {
-			err = os.Remove(file)
-		}
-		if err == nil {
-			err = os.WriteFile(file, text, 0o644)
+			continue // a link that leads nowhere
 		}
 		if err != nil {
 			return err
 		}
+		text = append(text, "\n!"+ContextDir+"\n!"+ContextDir+"/**\n"...)
+		if err := replace(filepath.Join(dir, name), text); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// replace puts another file in the place of one, or of a link.
+func replace(file string, content []byte) error {
+	if err := os.Remove(file); err != nil {
+		return err
+	}
+	return os.WriteFile(file, content, 0o644)
 }
 
 func copyEntry(to, from string, info fs.FileInfo) error {

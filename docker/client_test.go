@@ -2,6 +2,7 @@ package docker_test
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -183,6 +184,47 @@ func TestVariablesThatDockerReads(t *testing.T) {
 	for _, name := range []string{"BUILD_NUMBER", "BUILDER", "PATHS", "MY_HTTP_PROXY", "SLIPWAY_WORKERS", "LDAP"} {
 		if docker.Own(name) {
 			t.Errorf("a container does not get %s", name)
+		}
+	}
+}
+
+// What a model sets for a container is in no argument, and nothing of it is for
+// docker itself.
+func TestVariablesOfAContainer(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	config := script(t, `case $1 in create|run) echo "$@" >"`+dir+`/arguments"; env >"`+dir+`/environment";; start) exit 1;; esac`)
+	config.Environ = append(config.Environ, "DOCKER_HOST=unix:///ours")
+	client, err := docker.New(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	model := []string{"DOCKER_HOST=unix:///model", "HTTPS_PROXY=http://model", "BUILD_NUMBER=sesame"}
+	command := exec.Command("python3.11", "-c", "pass")
+	command.Env, command.ExtraFiles = model, []*os.File{nil}
+	image := docker.Image{Name: "x"}
+	for name, start := range map[string]func(){
+		"checked": func() { _ = client.Try(t.Context(), image, 1, docker.Limits{Env: model}) },
+		"asked": func() {
+			wrapped, _ := client.Worker(t.Context(), image, command, docker.Limits{Env: []string{"SLIPWAY_WORKERS=1"}})
+			wrapped.Stdin, wrapped.Stdout = nil, nil
+			_ = wrapped.Run()
+		},
+	} {
+		start()
+		arguments, err := os.ReadFile(filepath.Join(dir, "arguments"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		environment, err := os.ReadFile(filepath.Join(dir, "environment"))
+		if got := string(arguments); err != nil || strings.Count(got, "--env ") != 1 || !strings.Contains(got, "--env BUILD_NUMBER ") || strings.Contains(got, "sesame") {
+			t.Errorf("%s: %s, %v", name, got, err)
+		}
+		if got := string(environment); !strings.Contains(got, "BUILD_NUMBER=sesame\n") || !strings.Contains(got, "DOCKER_HOST=unix:///ours\n") || strings.Contains(got, "HTTPS_PROXY=") {
+			t.Errorf("%s: %s", name, got)
+		}
+		if err := os.Remove(filepath.Join(dir, "environment")); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

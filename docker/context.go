@@ -48,7 +48,10 @@ const contextOp = "preparing the build context"
 // not be read; Exhausted, the disk is full.
 func (c Context) Write(dir string) (Contract, error) {
 	if c.Beside != "" {
-		if err := errors.Join(copyBeside(dir, c.Beside), showOwn(dir)); err != nil {
+		if err := copyBeside(dir, c.Beside); err != nil {
+			return Contract{}, fileFailure(contextOp, err)
+		}
+		if err := showOwn(dir, c.Beside); err != nil {
 			return Contract{}, fileFailure(contextOp, err)
 		}
 	}

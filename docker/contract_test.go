@@ -2,7 +2,6 @@ package docker_test
 
 import (
 	"bytes"
-	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -35,6 +34,15 @@ func write(t testing.TB, file, content string, mode os.FileMode) {
 	if err := os.WriteFile(file, []byte(content), mode); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// made makes the folder.
+func made(t testing.TB, dir string) string {
+	t.Helper()
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 // listed are the files below dir, with their modes and content.
@@ -98,11 +106,11 @@ func TestContextInTheDockerfilesFolder(t *testing.T) {
 	write(t, filepath.Join("release.json.d", "work.json"), "{}", 0o644)
 	for _, beside := range []string{".", here, filepath.Join("..", filepath.Base(here))} {
 		dir := filepath.Join(here, "release.json.d", "build", "context")
-		if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o755)); err != nil {
+		if err := os.RemoveAll(dir); err != nil {
 			t.Fatal(err)
 		}
 		c.Beside = beside
-		if _, err := c.Write(dir); err != nil {
+		if _, err := c.Write(made(t, dir)); err != nil {
 			t.Fatal(err)
 		}
 		entries, err := os.ReadDir(dir)
@@ -112,24 +120,28 @@ func TestContextInTheDockerfilesFolder(t *testing.T) {
 	}
 }
 
-// A .dockerignore may be a link to one that is shared, or not be writable; the
-// user's stays as it is.
+// A .dockerignore may be a link to one that is shared, also one that leads
+// nowhere from the copy, or not be writable; the user's stays as it is.
 func TestTheUsersDockerignore(t *testing.T) {
 	t.Parallel()
 	c := parts(t)
-	c.Beside = t.TempDir()
-	shared := filepath.Join(t.TempDir(), "shared")
+	outside := t.TempDir()
+	c.Beside = filepath.Join(outside, "beside")
+	shared := filepath.Join(outside, "shared")
 	write(t, shared, "*.csv", 0o444)
 	write(t, filepath.Join(c.Beside, "Dockerfile.dockerignore"), "*.txt", 0o444)
-	if err := errors.Join(os.Symlink(shared, filepath.Join(c.Beside, ".dockerignore")), os.Symlink("nowhere", filepath.Join(c.Beside, "x.dockerignore"))); err != nil {
+	for name, to := range map[string]string{"": shared, "near": "../shared", "x": "nowhere"} {
+		if err := os.Symlink(to, filepath.Join(c.Beside, name+".dockerignore")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir := filepath.Join(t.TempDir(), "of[a")
+	if _, err := c.Write(made(t, dir)); err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	if _, err := c.Write(dir); err != nil {
-		t.Fatal(err)
-	}
-	for file, want := range map[string]string{shared: "*.csv", filepath.Join(dir, ".dockerignore"): "*.csv\n!slipway\n!slipway/**\n",
-		filepath.Join(dir, "Dockerfile.dockerignore"): "*.txt\n!slipway\n!slipway/**\n"} {
+	const own = "\n!slipway\n!slipway/**\n"
+	for file, want := range map[string]string{shared: "*.csv", filepath.Join(dir, ".dockerignore"): "*.csv" + own,
+		filepath.Join(dir, "near.dockerignore"): "*.csv" + own, filepath.Join(dir, "Dockerfile.dockerignore"): "*.txt" + own} {
 		if got, err := os.ReadFile(file); err != nil || string(got) != want {
 			t.Errorf("%s: %q, %v", file, got, err)
 		}
@@ -184,6 +196,10 @@ func TestContextRefuses(t *testing.T) {
 	}
 	if _, err := c.Write(t.TempDir()); slipway.CodeOf(err) != slipway.Invalid || !strings.Contains(slipway.HintOf(err), "folder of their own") {
 		t.Errorf("a folder of a gigabyte: %v", err)
+	}
+	c.Beside, c.Server = "", filepath.Join(t.TempDir(), "nowhere")
+	if _, err := c.Write(t.TempDir()); slipway.CodeOf(err) != slipway.NotFound || strings.Contains(slipway.HintOf(err), "disk") {
+		t.Errorf("no model server: %v", err)
 	}
 }
 

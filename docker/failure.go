@@ -115,16 +115,16 @@ func fileFailure(op string, err error) error {
 	if err == nil || errors.As(err, &known) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	e := &slipway.Error{Op: op, Code: slipway.Unavailable, Err: err}
+	e := &slipway.Error{Op: op, Code: slipway.Unavailable, Err: err, Hint: "build again, with TMPDIR on another disk"}
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.EFBIG):
 		e.Code, e.Message, e.Hint = slipway.Exhausted, "the disk is full", "free space on the disk, or set TMPDIR"
 	case errors.Is(err, fs.ErrNotExist):
-		e.Code = slipway.NotFound
+		e.Code, e.Hint = slipway.NotFound, "put it there and build again"
 	case errors.Is(err, fs.ErrPermission):
-		e.Code, e.Hint = slipway.Unauthorized, "make the file readable for the user that builds"
+		e.Code, e.Hint = slipway.Unauthorized, "let the user that builds read it, and write what is to be written"
 	case errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ELOOP):
-		e.Code = slipway.Invalid
+		e.Code, e.Hint = slipway.Invalid, "mend what lies at that path"
 	}
 	return e
 }

@@ -139,8 +139,11 @@ func TestFileFailures(t *testing.T) {
 		slipway.Invalid: syscall.ENOTDIR, slipway.Unavailable: io.ErrUnexpectedEOF, slipway.Corrupt: known,
 	} {
 		got := docker.FileFailure("building", err)
-		if slipway.CodeOf(got) != want || want != slipway.Exhausted && got != nil && strings.Contains(got.Error()+slipway.HintOf(got), "disk") {
+		if slipway.CodeOf(got) != want || want != slipway.Exhausted && got != nil && strings.Contains(got.Error()+slipway.HintOf(got), "disk is full") {
 			t.Errorf("%v: code %q, hint %q", got, slipway.CodeOf(got), slipway.HintOf(got))
+		}
+		if got != nil && want != slipway.Corrupt && slipway.HintOf(got) == "" {
+			t.Errorf("%v: nothing mends it", got)
 		}
 	}
 	if err := docker.FileFailure("building", context.Canceled); err != context.Canceled { //nolint:errorlint // unchanged

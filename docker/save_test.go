@@ -216,6 +216,11 @@ func TestSaveRefuses(t *testing.T) {
 			t.Errorf("%s: what docker gave is still there", what)
 		}
 	}
+	file := filepath.Join(t.TempDir(), "file")
+	write(t, file, "in the way", 0o644)
+	if err := docker.SaveFrom(t.Context(), bytes.NewReader(archive), id, file, "zstd", nil); slipway.CodeOf(err) != slipway.Invalid {
+		t.Errorf("into a file: %v", err)
+	}
 }
 
 func FuzzSave(f *testing.F) {

@@ -17,8 +17,9 @@ var relaySource string
 // and what ends that container for sure. The command's program is one of the
 // image, and has to be Python; its one extra file, descriptor 3, is a socket
 // whose other end speaks with the program in the container, by way of docker's
-// own stdin and stdout. Of the limits, Env is the command's. When this process dies, docker's stdin ends and with it
-// the container.
+// own stdin and stdout. The container gets the command's environment, not that
+// of the limits. When this process dies, docker's stdin ends and with it the
+// container.
 func (c *Client) Worker(ctx context.Context, image Image, cmd *exec.Cmd, l Limits) (wrapped *exec.Cmd, end func()) {
 	name := newName(containerPrefix, time.Now().Add(leftover))
 	l.Env = cmd.Env

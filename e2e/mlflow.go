@@ -78,7 +78,10 @@ func startMLflow(t testing.TB, s MLflowServer) (uri string, stop func()) {
 		t.Fatalf("starting MLflow: %v", err)
 	}
 	exited := make(chan error, 1)
-	go func() { exited <- cmd.Wait() }()
+	go func() {
+		exited <- cmd.Wait()
+		close(exited) // two wait for it
+	}()
 	stop = func() {
 		hangUp.Close()
 		<-exited

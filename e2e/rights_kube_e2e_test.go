@@ -168,7 +168,7 @@ func checkNamed(t testing.TB, missing right, namespace string, got ran) {
 	if !strings.Contains(got.stderr, named) {
 		t.Errorf("want %q said; or nothing needs this right\n%s", named, got)
 	}
-	if !strings.Contains(got.stderr, "kubectl apply -f k8s/deployment-production.yaml creates the Role slipway") {
+	if !strings.Contains(got.stderr, "makes the Role slipway") || !strings.Contains(got.stderr, "kubectl create rolebinding slipway-ci --role=slipway ") {
 		t.Errorf("no command that gives it\n%s", got)
 	}
 }

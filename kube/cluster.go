@@ -7,8 +7,10 @@ import (
 	"net/url"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/flowcontrol"
 
 	"github.com/slipway-dev/slipway"
 )
@@ -32,7 +34,29 @@ type Access struct {
 // config is a configuration by which requests go to the cluster's name, and
 // from there to where it turns out to be.
 func (c *Cluster) config() *rest.Config {
-	return &rest.Config{Host: "https://" + c.Name, Transport: &finding{cluster: c}}
+	f := &finding{cluster: c}
+	return &rest.Config{Host: "https://" + c.Name, Transport: f,
+		RateLimiter: leave{flowcontrol.NewTokenBucketRateLimiter(perSecond, atOnce), f}}
+}
+
+// findLimit is how long it may take to find a cluster and to sign in: az alone
+// may take ten seconds, and is run twice.
+const findLimit = time.Minute
+
+// leave has calls wait until the cluster is found and there is a token for it.
+// client-go asks for leave before callLimit begins, which is the API server's.
+type leave struct {
+	flowcontrol.RateLimiter
+	finding *finding
+}
+
+func (l leave) Wait(ctx context.Context) error {
+	limited, cancel := context.WithTimeout(ctx, findLimit)
+	defer cancel()
+	if _, err := l.finding.found(limited); err != nil {
+		return err
+	}
+	return l.RateLimiter.Wait(ctx)
 }
 
 // finding sends requests to the API server, once it is known.
@@ -78,20 +102,28 @@ func (f *finding) found(ctx context.Context) (*apiServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	at := &apiServer{}
-	at.base, err = url.Parse(access.Server)
-	if err == nil {
-		at.next, err = rest.TransportFor(&rest.Config{Host: access.Server, TLSClientConfig: rest.TLSClientConfig{
-			CAData: access.CA, CertData: access.ClientCert, KeyData: access.ClientKey}})
-	}
+	at, err := access.apiServer()
 	if err != nil {
 		return nil, &slipway.Error{Op: "connecting to the cluster " + f.cluster.Name, Code: slipway.Invalid, Err: err}
 	}
-	if access.Token != nil {
+	if access.Token != nil { // the first one may take as long as finding the cluster
+		if _, err := access.Token(ctx); err != nil {
+			return nil, err
+		}
 		at.next = bearing{access.Token, at.next}
 	}
 	f.at.Store(at)
 	return at, nil
+}
+
+func (a Access) apiServer() (*apiServer, error) {
+	base, err := url.Parse(a.Server)
+	if err != nil {
+		return nil, err
+	}
+	next, err := rest.TransportFor(&rest.Config{Host: a.Server, TLSClientConfig: rest.TLSClientConfig{
+		CAData: a.CA, CertData: a.ClientCert, KeyData: a.ClientKey}})
+	return &apiServer{base, next}, err
 }
 
 // bearing adds the token of the moment: one that is kept would expire in the

@@ -72,7 +72,7 @@ func TestFoundCluster(t *testing.T) {
 			t.Errorf("finding the Deployment: %v", err)
 		}
 	}
-	if finds != 1 || !slices.Contains(*asked, "Bearer token1") || !slices.Contains(*asked, "Bearer token2") {
+	if finds != 1 || !slices.Contains(*asked, "Bearer token2") || !slices.Contains(*asked, "Bearer token3") {
 		t.Errorf("found %d times, asked with %q", finds, *asked)
 	}
 	if front := to.Front(); !strings.HasPrefix(front, "https://prod/") {
@@ -88,6 +88,32 @@ func TestFoundCluster(t *testing.T) {
 	}
 	if _, err := to.HTTP().Get("https://elsewhere.example/"); err == nil || !strings.Contains(err.Error(), "another host") {
 		t.Errorf("asked elsewhere: %v", err)
+	}
+}
+
+// What it takes to find a cluster and to get a token is not the API server's to
+// answer for, and has another limit.
+func TestFoundClusterInItsOwnTime(t *testing.T) {
+	t.Parallel()
+	api, _ := emptyCluster(t)
+	var limits []time.Duration
+	note := func(ctx context.Context) {
+		end, _ := ctx.Deadline()
+		limits = append(limits, time.Until(end))
+	}
+	to := target(t, &kube.Cluster{Name: "prod", Find: func(ctx context.Context) (kube.Access, error) {
+		note(ctx)
+		return kube.Access{Server: api.URL, CA: authority(api), Token: func(ctx context.Context) (string, error) {
+			note(ctx)
+			return "token", nil
+		}}, nil
+	}})
+	if err := to.Find(t.Context()); slipway.CodeOf(err) != slipway.NotFound {
+		t.Errorf("got %v", err)
+	}
+	const call = 10 * time.Second
+	if len(limits) < 3 || limits[0] <= call || limits[1] <= call || limits[2] > call {
+		t.Errorf("finding it, the first token, and the token of a call had %v", limits)
 	}
 }
 

@@ -33,7 +33,7 @@ func restConfig(cfg Config) (*rest.Config, error) {
 		}
 	}
 	config = rest.CopyConfig(config)
-	config.QPS, config.Burst = 50, 100 // a rollout is watched closely, for a minute or so
+	config.QPS, config.Burst = perSecond, atOnce
 	config.UserAgent = Manager
 	config.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json" // half the work for both sides
 	config.Timeout = callLimit
@@ -61,3 +61,7 @@ func loadConfig(cfg Config) (*rest.Config, error) {
 	}
 	return config, nil
 }
+
+// perSecond and atOnce are how many calls a second, and how many at once, the API
+// server is asked at most: a rollout is watched closely, for a minute or so.
+const perSecond, atOnce = 50, 100

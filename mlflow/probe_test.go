@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -180,8 +181,9 @@ func TestTestWebhook(t *testing.T) {
 			[]string{"does not arrive: NewConnectionError", "Connection refused"}},
 		"without a cause": {`{"success": false, "error_message": "Failed to test webhook: HTTPSConnectionPool(host='cd.example', port=443): Max retries exceeded with url: /hook?key=planted"}`,
 			[]string{"cd.example", "exceeded with url: …"}},
-		"a whole address": {`{"success": false, "error_message": "Invalid webhook URL: 'https://cd.example/hook?key=planted'"}`, []string{"Invalid webhook URL"}},
-		"a path alone":    {`{"success": false, "error_message": "ReadTimeout: /hook?key=planted"}`, []string{"ReadTimeout: /…"}},
+		"quotes and brackets": {`{"success": false, "error_message": "Failed to test webhook: HTTPSConnectionPool(host='cd.example', port=443): Max retries exceeded with url: /hook?key='(it)planted"}`, []string{"exceeded with url: …"}},
+		"a whole address":     {`{"success": false, "error_message": "Invalid webhook URL: 'https://cd.example/hook?key=planted'"}`, []string{"Invalid webhook URL"}},
+		"a path alone":        {`{"success": false, "error_message": "ReadTimeout: /hook?key=planted"}`, []string{"ReadTimeout: /…"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -215,15 +217,20 @@ func TestTestWebhook(t *testing.T) {
 	}
 }
 
-// MLflow waits for a receiver that drops packets. That is not MLflow's silence.
+// MLflow waits for a receiver that drops packets. That is not MLflow's silence,
+// whoever it is that waits no longer.
 func TestTestWebhookOfAReceiverThatSaysNothing(t *testing.T) {
 	t.Parallel()
+	hook := mlflow.Webhook{ID: "f0e1", Name: "slipway"}
 	ctx, cancel := context.WithCancelCause(t.Context())
-	c := answeringAll(t, func(_ http.ResponseWriter, r *http.Request) {
+	hangs := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body) // else the server does not notice that we leave
 		cancel(errors.New("no answer within 30s"))
 		<-r.Context().Done()
-	})
-	err := c.TestWebhook(ctx, mlflow.Webhook{ID: "f0e1", Name: "slipway"})
+	}))
+	t.Cleanup(hangs.Close)
+	err := client(t, mlflow.Config{URI: hangs.URL, Retries: -1}).TestWebhook(ctx, hook)
 	wantError(t, err, slipway.Unavailable, "its receiver does not answer", "no answer within 30s", "MLflow's machine reaches the receiver")
+	err = client(t, mlflow.Config{URI: hangs.URL, Retries: -1, Timeout: time.Millisecond}).TestWebhook(t.Context(), hook)
+	wantError(t, err, slipway.Unavailable, "its receiver does not answer", "no answer within 1ms", "MLflow's machine reaches the receiver")
 }

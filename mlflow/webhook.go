@@ -139,10 +139,12 @@ type Delivery struct {
 
 // SendTest lets the model registry send the webhook a test event, which looks
 // to a receiver like a promotion of a model called example_model.
-// Code Unavailable: its receiver had not answered when ctx ended; the others are
-// those of every call.
+// Code Unavailable: there was no time left for its receiver to answer; the others
+// are those of every call.
 func (c *Client) SendTest(ctx context.Context, w Webhook) (Delivery, error) {
 	op := testOp(w)
+	ctx, cancel := context.WithTimeoutCause(ctx, c.config.Timeout, fmt.Errorf("no answer within %s", c.config.Timeout))
+	defer cancel()
 	var out struct {
 		Result struct {
 			Success bool   `json:"success"`
@@ -160,8 +162,9 @@ func (c *Client) SendTest(ctx context.Context, w Webhook) (Delivery, error) {
 	return Delivery{Arrived: r.Success, Status: r.Status, Answer: oneLine(r.Body), Failure: causeOf(r.Error, w)}, err
 }
 
-// namedURL matches where Python's requests and MLflow name an address.
-var namedURL = regexp.MustCompile(`(?i)(\bwith url: |\bhttps?://)[^\s'")]+`)
+// namedURL matches where Python's requests and MLflow name an address. Quotes
+// and brackets may be part of one.
+var namedURL = regexp.MustCompile(`(?i)(\bwith url: |\bhttps?://)\S+`)
 
 // causeOf is the innermost of the exceptions that MLflow tells of, without the
 // webhook's path and query, which may be secret.

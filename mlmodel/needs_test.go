@@ -107,6 +107,7 @@ func TestNeedsRefused(t *testing.T) {
 		"bare git":           {map[string]string{"requirements.txt": "git+ssh://git@host/a#egg=a"}, slipway.Invalid, "version control"},
 		"file address":       {map[string]string{"requirements.txt": "a @ file:///tmp/a.whl"}, slipway.Invalid, "address of its own"},
 		"web address":        {map[string]string{"requirements.txt": "https://me:secret@host/a-1-py3-none-any.whl"}, slipway.Invalid, "address of its own"},
+		"@ in a password":    {map[string]string{"requirements.txt": "a @ git+https://me:pass@secret@host/a"}, slipway.Invalid, "version control"},
 		"variable":           {map[string]string{"requirements.txt": "a @ https://host/${AWS_SECRET_ACCESS_KEY}"}, slipway.Invalid, "address of its own"},
 		"folder":             {map[string]string{"requirements.txt": "./code"}, slipway.Invalid, "is a path"},
 		"wheel":              {map[string]string{"requirements.txt": "wheels/a-1-py3-none-any.whl"}, slipway.Invalid, "is a path"},

@@ -124,7 +124,7 @@ func isPath(text string) bool {
 	return strings.HasPrefix(text, ".") || strings.ContainsAny(text, `/\`)
 }
 
-var userInfo = regexp.MustCompile(`://[^/\s@]*@`)
+var userInfo = regexp.MustCompile(`://[^/\s]*@`)
 
 // withoutUser takes user and password out of the URLs in a text.
 func withoutUser(text string) string { return userInfo.ReplaceAllString(text, "://") }

@@ -8,7 +8,7 @@ import (
 )
 
 var (
-	userInfo = regexp.MustCompile(`://[^/\s@"'` + "`" + `]*@`)
+	userInfo = regexp.MustCompile(`://[^/\s"'` + "`" + `]*@`)
 	query    = regexp.MustCompile(`(://[^\s?"'` + "`" + `)]*)\?[^\s"'` + "`" + `)]*`)
 	anyURL   = regexp.MustCompile(`[a-z][a-z0-9+.-]*://\S+`)
 )

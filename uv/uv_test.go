@@ -53,6 +53,7 @@ func TestRedact(t *testing.T) {
 		"https://x/file.whl?sig=abc&se=1 is there": "https://x/file.whl is there",
 		"somebody@example.com":                     "somebody@example.com",
 		"(`http://other:user@c/d`)":                "(`http://c/d`)",
+		"(`http://other:p@ss@c/d`)":                "(`http://c/d`)",
 	} {
 		if got := uv.Redact(environ, text); got != want {
 			t.Errorf("%q: %q, want %q", text, got, want)

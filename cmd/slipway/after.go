@@ -81,5 +81,5 @@ func mustBeProven(err error, before string) error {
 	if !errors.As(err, &left) {
 		return err
 	}
-	return slipway.Errorf(slipway.Conflict, "", "%s", left.why).WithHint("deploy it there first: slipway deploy --environment %s", before)
+	return slipway.Errorf(slipway.Conflict, "", "%s", left.why).WithHint("deploy it there first: slipway deploy --environment %s", word(before))
 }

@@ -13,15 +13,13 @@ type examinedCloud interface {
 	Login(ctx context.Context, host string) (azure.Login, error)
 }
 
-var _ examinedCloud = (*azure.Account)(nil)
-
 // azure looks whether Azure tells us of the cluster, where that is one of its.
 // named is false where it does not.
 func (d *doctor) azure(ctx context.Context, world *ports, s settings) (found []finding, named bool) {
-	ref, ok := azure.ClusterFrom(d.p.getenv)
-	if !ok || world.azure == nil || d.p.azureCluster(world.azure, s) == nil {
+	if d.p.azureCluster(world.azure, s) == nil {
 		return nil, true
 	}
+	ref, _ := azure.ClusterFrom(d.p.getenv)
 	f := azureCluster(ctx, world.azure, ref)
 	return []finding{f}, f.Mark != fails
 }
@@ -39,7 +37,7 @@ func azureCluster(ctx context.Context, cloud examinedCloud, ref azure.ClusterRef
 func (d *doctor) azureRegistry(ctx context.Context, world *ports, repository string) []finding {
 	host, err := oci.Host(repository)
 	byPassword := host == oci.LoginServer(d.p.getenv("ACR_LOGIN_SERVER")) && d.p.getenv("ACR_USERNAME") != "" && d.p.getenv("ACR_PASSWORD") != ""
-	if err != nil || byPassword || !azure.IsRegistry(host) || world.azure == nil {
+	if err != nil || byPassword || !azure.IsRegistry(host) {
 		return nil
 	}
 	return []finding{azureLogIn(ctx, world.azure, host)}

@@ -102,7 +102,7 @@ func (d *doctor) imageHosts() []string {
 }
 
 // clusterVariables are those for a cluster that Azure runs. Either of the first
-// two says that it is one; else the kubeconfig names the cluster.
+// two says that it is one.
 func (d *doctor) clusterVariables() []finding {
 	names := []string{"AKS_CLUSTER_NAME", "AKS_RESOURCE_GROUP", "AZURE_SUBSCRIPTION_ID"}
 	identity := []string{"AZURE_TENANT_ID", "AZURE_CLIENT_ID"}
@@ -112,11 +112,7 @@ func (d *doctor) clusterVariables() []finding {
 	case !d.askedOfAzure():
 		return skipSettings("not used: the target names a context, and that goes before", append(names, identity...)...)
 	case d.p.getenv(names[0]) == "" && d.p.getenv(names[1]) == "":
-		why := "not set: a cluster in Azure is named by them, any other by a kubeconfig"
-		if d.hasKubeconfig() {
-			why = "not needed: the kubeconfig names the cluster"
-		}
-		return skipSettings(why, append(names, identity...)...)
+		return skipSettings(d.namedOtherwise(), append(names, identity...)...)
 	case d.p.getenv("KUBECONFIG") != "":
 		return skipSettings("not used: KUBECONFIG is set, and goes before", append(names, identity...)...)
 	}
@@ -140,6 +136,17 @@ func (d *doctor) askedOfAzure() bool {
 	return slices.ContainsFunc(d.releases, func(s settings) bool { return s.to.Scheme == "kubernetes" && s.to.Query.Get("context") == "" })
 }
 
+// namedOtherwise says what names the cluster where Azure is not asked.
+func (d *doctor) namedOtherwise() string {
+	switch {
+	case d.hasKubeconfig():
+		return "not needed: the kubeconfig names the cluster"
+	case d.p.getenv("KUBERNETES_SERVICE_HOST") != "": // Kubernetes sets it in each pod
+		return "not needed: the cluster is that of the pod this runs in"
+	}
+	return "not set: a cluster in Azure is named by them, any other by a kubeconfig"
+}
+
 // hasKubeconfig reports whether one is there.
 func (d *doctor) hasKubeconfig() bool {
 	files := filepath.SplitList(d.p.getenv("KUBECONFIG"))
@@ -160,7 +167,7 @@ func (d *doctor) noCluster() string {
 	return "the target is this machine"
 }
 
-// uuid is the form of Azure's ids (RFC 9562, 4).
+// uuid is the form of Azure's ids (RFC 9562, 4). A tenant has domains, too.
 var uuid = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
 
 func (d *doctor) required(name string) finding {
@@ -168,6 +175,7 @@ func (d *doctor) required(name string) finding {
 	switch {
 	case value == "":
 		return bad("setting", name, d.setting(name), "not set")
+	case name == "AZURE_TENANT_ID" && strings.Contains(value, "."):
 	case strings.HasSuffix(name, "_ID") && !uuid.MatchString(value):
 		return bad("setting", name, d.setting(name), "is not of the form 01234567-89ab-cdef-0123-456789abcdef")
 	}

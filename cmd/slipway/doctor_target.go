@@ -47,9 +47,13 @@ func (d *doctor) target(ctx context.Context, s settings) []finding {
 		rights(ctx, cluster, s), manifest(ctx, cluster, s), pulling(ctx, cluster, s))
 }
 
-// unnamed is a cluster of which nobody says where it is.
+// unnamed is a cluster of which nobody says where it is. That of a context only
+// a kubeconfig can name.
 func unnamed(s settings, err error) finding {
 	f := failed("Kubernetes", s.targetText(), err)
+	if s.to.Query.Get("context") != "" {
+		return f
+	}
 	f.Fix += "; for a cluster of Azure's set AKS_CLUSTER_NAME, AKS_RESOURCE_GROUP and AZURE_SUBSCRIPTION_ID instead"
 	return f
 }

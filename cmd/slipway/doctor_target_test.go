@@ -76,6 +76,21 @@ func TestDoctorPulling(t *testing.T) {
 	}
 }
 
+// Azure's variables do not name the cluster of a context.
+func TestDoctorOfAnUnnamedCluster(t *testing.T) {
+	t.Parallel()
+	err := slipway.Errorf(slipway.Invalid, "reading the kubeconfig", "there is none").WithHint("set KUBECONFIG")
+	for target, azure := range map[string]bool{"kubernetes://a/b": true, "kubernetes://a/b?context=c": false} {
+		var s settings
+		if err := s.setTarget(target); err != nil {
+			t.Fatal(err)
+		}
+		if f := unnamed(s, err); f.Mark != fails || !strings.HasPrefix(f.Fix, "set KUBECONFIG") || strings.Contains(f.Fix, "AKS_CLUSTER_NAME") != azure {
+			t.Errorf("%s: %+v", target, f)
+		}
+	}
+}
+
 type fakeCloud struct {
 	err   error
 	login azure.Login

@@ -57,16 +57,28 @@ type settings struct {
 // again is the command that deploys this once more.
 func (s settings) again() string {
 	if s.inFile {
-		return "slipway deploy " + s.ref.String() + " --environment " + s.environment
+		return "slipway deploy " + word(s.ref.String()) + " --environment " + word(s.environment)
 	}
-	return "slipway deploy " + s.ref.String() + orNothing(" --image ", s.image) + orNothing(" --to ", s.targetText())
+	return "slipway deploy " + word(s.ref.String()) + orNothing(" --image ", s.image) + orNothing(" --to ", word(s.targetText()))
+}
+
+// plainWord is what every shell takes as it stands.
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9@%+:,./_-]*$`)
+
+// word is a text as one word of a shell's command: names may have spaces, and a
+// target's ? and & mean something else there.
+func word(text string) string {
+	if plainWord.MatchString(text) {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }
 
 // explains is the command that tells why the release failed: a journal in a
 // cluster has to be named where no slipway.yaml does.
 func (s settings) explains(id slipway.ReleaseID) string {
 	if s.to.Scheme == "kubernetes" && !s.inFile {
-		return "slipway explain " + string(id) + " --on " + s.targetText()
+		return "slipway explain " + string(id) + " --on " + word(s.targetText())
 	}
 	return "slipway explain " + string(id)
 }

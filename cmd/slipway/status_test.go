@@ -74,10 +74,16 @@ func TestAdviceNamesWhatItNeeds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := []string{inFile[0].again(), inFile[0].explains("R"), byFlags[0].again(), byFlags[0].explains("R")}
+	spaced, elsewhere := inFile[0], byFlags[0]
+	spaced.ref, spaced.environment = slipway.ModelRef{Name: "it's", Version: "1"}, "a b; c"
+	if err := elsewhere.setTarget("kubernetes://b/c?context=d&container=e"); err != nil {
+		t.Fatal(err)
+	}
+	got := []string{inFile[0].again(), inFile[0].explains("R"), byFlags[0].again(), byFlags[0].explains("R"), spaced.again(), elsewhere.explains("R")}
 	want := []string{
 		"slipway deploy models:/i/1 --environment a", "slipway explain R",
 		"slipway deploy models:/i/1 --image r/i --to kubernetes://b/c", "slipway explain R --on kubernetes://b/c",
+		`slipway deploy 'models:/it'\''s/1' --environment 'a b; c'`, "slipway explain R --on 'kubernetes://b/c?container=e&context=d'",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
