@@ -153,7 +153,7 @@ func (k *keeper) failed(ctx context.Context, hinted bool, err error) time.Durati
 		return 0
 	}
 	k.silent++
-	if k.blame(err.Error()) {
+	if k.blame(reason(err)) {
 		k.config.Log.Warn("cannot look", "model", k.Model.String(), "environment", k.Environment, "error", err.Error(), "fix", slipway.HintOf(err))
 	}
 	if !hinted {

@@ -137,6 +137,23 @@ func TestRetries(t *testing.T) {
 	}
 }
 
+// A person who looks at the page reads what mends a start that fails.
+func TestPageSaysWhatMends(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld()
+		w.answer = func(relay.Start) (bool, error) {
+			return false, (&slipway.Error{Code: slipway.Unauthorized, Message: "no right"}).WithHint("give the token Contents: write")
+		}
+		w.promote(iris, "1")
+		r, _ := running(t, w.watching(t, iris))
+		pass(time.Second)
+		page := ask(r, httptest.NewRequest(http.MethodGet, "/", nil)).Body.String()
+		if n := strings.Count(page, "no right; give the token Contents: write"); n != 2 { // what is promoted, and what was started
+			t.Errorf("it is there %d times:\n%s", n, page)
+		}
+	})
+}
+
 // What waits for others after a start that failed is not asked about without end.
 func TestFailedThenHeld(t *testing.T) {
 	for _, prospect := range []relay.Prospect{relay.Frozen, relay.Behind, relay.Nothing, relay.Refused, relay.Unknown} {

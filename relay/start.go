@@ -27,7 +27,7 @@ func (k *keeper) settle(ctx context.Context, p Promotion) Promotion {
 	where, found, err := finder.Find(ctx, k.what(p))
 	if slipway.Retryable(err) {
 		p.Attempts++
-		p.Next, p.Why = now.Add(k.rest(p, err)), err.Error()
+		p.Next, p.Why = now.Add(k.rest(p, err)), reason(err)
 		return p
 	}
 	p.Next = time.Time{}
@@ -113,12 +113,20 @@ func (k *keeper) notTaken(ctx context.Context, p Promotion, err error, now time.
 		return p.become(Waiting, "ended with the relay", now)
 	case errors.As(err, &done) && done.Done():
 		p.Next = time.Time{}
-		return p.become(Started, err.Error(), now)
+		return p.become(Started, reason(err), now)
 	case slipway.Retryable(err) && finds:
-		p.Why = err.Error()
+		p.Why = reason(err)
 		return p
 	}
-	return p.become(Waiting, err.Error(), now)
+	return p.become(Waiting, reason(err), now)
+}
+
+// reason is why something failed and what mends it.
+func reason(err error) string {
+	if hint := slipway.HintOf(err); hint != "" {
+		return err.Error() + "; " + hint
+	}
+	return err.Error()
 }
 
 // rest is how long to wait after an error, and keeps the host alone if it asked
