@@ -114,7 +114,7 @@ func TestE2EPythonServesTheRest(t *testing.T) {
 func TestE2EEveryKindOfModel(t *testing.T) {
 	t.Parallel()
 	all, err := filepath.Glob("../serving/python/testdata/models/*/MLmodel")
-	if err != nil || len(all) < 12 {
+	if err != nil || len(all) < 13 {
 		t.Fatalf("%d models: %v", len(all), err)
 	}
 	w := newPython(t)

@@ -26,7 +26,7 @@ import (
 // requirements are those of all models of testdata/models, with mlflow-skinny
 // for mlflow and without libraries for graphics cards.
 var requirements = []string{"mlflow-skinny==3.17.2", "numpy==2.4.6", "pandas==3.1.1", "scikit-learn==1.9.1", "scipy==1.17.1", "skops==0.16.0",
-	"cloudpickle==3.1.2", "lightgbm==4.7.0", "onnx==1.23.2", "onnxruntime==1.32.0", "xgboost-cpu==3.2.0", "pydantic"}
+	"cloudpickle==3.1.2", "lightgbm==4.7.0", "onnx==1.23.2", "onnxruntime==1.32.0", "statsmodels==0.15.0", "xgboost-cpu==3.2.0", "pydantic"}
 
 // environment returns a Python without packages, and the folder of packages
 // for it, as in an image.

@@ -188,7 +188,7 @@ func (m *mlflow) ask(t *testing.T, dir, contentType, body string) (status int, r
 func TestE2EModels(t *testing.T) {
 	reference := startMLflow(t)
 	dirs, err := filepath.Glob("testdata/models/*")
-	if err != nil || len(dirs) != 12 {
+	if err != nil || len(dirs) != 13 {
 		t.Fatal(dirs, err)
 	}
 	for _, dir := range dirs {
