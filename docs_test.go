@@ -11,71 +11,23 @@ import (
 	"strings"
 	"testing"
 	"unicode"
+
+	"github.com/slipway-dev/slipway/e2e"
 )
-
-// page is a page of the documentation.
-type page struct {
-	path   string // from the root
-	prose  string // without its blocks of code
-	blocks []block
-}
-
-// block is one of code, by its info string: "sh test".
-type block struct {
-	info, text string
-	line       int
-}
 
 // kinds are the blocks that are run: with nothing but slipway (here), with MLflow
 // and an image registry, and with a cluster too (e2e/docs_e2e_test.go).
 var kinds = []string{"sh test", "sh test e2e", "sh test cluster"}
 
-func pages(t *testing.T) []page {
+func pages(t *testing.T) []e2e.Page {
 	t.Helper()
-	var all []page
-	for _, pattern := range []string{"*.md", "docs/*.md"} {
-		paths, err := filepath.Glob(pattern)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, path := range paths {
-			text, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			all = append(all, parsePage(path, string(text)))
-		}
-	}
-	return all
-}
-
-// parsePage tells prose from blocks of code: those between fences that begin a
-// line (CommonMark 0.31, 4.5; ours are of three backticks, maybe indented).
-func parsePage(path, text string) page {
-	p := page{path: path}
-	var open *block
-	var prose strings.Builder
-	for i, line := range strings.Split(text, "\n") {
-		fence, fenced := strings.CutPrefix(strings.TrimLeft(line, " "), "```")
-		switch {
-		case fenced && open == nil:
-			open = &block{info: strings.TrimSpace(fence), line: i + 1}
-		case fenced:
-			p.blocks, open = append(p.blocks, *open), nil
-		case open != nil:
-			open.text += line + "\n"
-		default:
-			prose.WriteString(line + "\n")
-		}
-	}
-	p.prose = prose.String()
-	return p
+	return e2e.Pages(t, ".")
 }
 
 func TestParsePage(t *testing.T) {
 	t.Parallel()
-	p := parsePage("x.md", "# A\n```sh test\ntrue\n```\n[b](c)\n  ```\n  d\n  ```\n")
-	if len(p.blocks) != 2 || p.blocks[0] != (block{"sh test", "true\n", 2}) || p.prose != "# A\n[b](c)\n\n" {
+	p := e2e.ParsePage("x.md", "# A\n```sh test\ntrue\n```\n[b](c)\n  ```\n  d\n  ```\n")
+	if len(p.Blocks) != 2 || p.Blocks[0] != (e2e.Block{Info: "sh test", Text: "true\n", Line: 2}) || p.Prose != "# A\n[b](c)\n\n" {
 		t.Errorf("%+v", p)
 	}
 }
@@ -88,10 +40,10 @@ var (
 
 // anchors are those that GitHub gives a page's headings: small letters, without
 // punctuation, blanks as dashes, and numbered where they repeat.
-func (p page) anchors() []string {
+func anchors(p e2e.Page) []string {
 	var all []string
 	seen := map[string]int{}
-	for _, m := range heading.FindAllStringSubmatch(p.prose, -1) {
+	for _, m := range heading.FindAllStringSubmatch(p.Prose, -1) {
 		name := strings.Map(func(r rune) rune {
 			switch {
 			case r == ' ':
@@ -118,14 +70,14 @@ func TestDocumentsLinkToWhatIsThere(t *testing.T) {
 	all := pages(t)
 	links := 0
 	for _, p := range all {
-		for _, m := range linkTo.FindAllStringSubmatch(inlineCode.ReplaceAllString(p.prose, ""), -1) {
+		for _, m := range linkTo.FindAllStringSubmatch(inlineCode.ReplaceAllString(p.Prose, ""), -1) {
 			to, err := url.Parse(m[1])
 			if err != nil || to.Scheme != "" {
 				continue
 			}
 			links++
 			if problem := checkLink(all, p, to); problem != "" {
-				t.Errorf("%s: %s: %s", p.path, m[1], problem)
+				t.Errorf("%s: %s: %s", p.Path, m[1], problem)
 			}
 		}
 	}
@@ -134,16 +86,16 @@ func TestDocumentsLinkToWhatIsThere(t *testing.T) {
 	}
 }
 
-func checkLink(all []page, from page, to *url.URL) string {
-	path := from.path
+func checkLink(all []e2e.Page, from e2e.Page, to *url.URL) string {
+	path := from.Path
 	if to.Path != "" {
-		path = filepath.Join(filepath.Dir(from.path), filepath.FromSlash(to.Path))
+		path = filepath.Join(filepath.Dir(from.Path), filepath.FromSlash(to.Path))
 	}
 	if _, err := os.Stat(path); err != nil {
 		return "there is no such file"
 	}
-	i := slices.IndexFunc(all, func(p page) bool { return p.path == path })
-	if to.Fragment == "" || i >= 0 && slices.Contains(all[i].anchors(), to.Fragment) {
+	i := slices.IndexFunc(all, func(p e2e.Page) bool { return p.Path == path })
+	if to.Fragment == "" || i >= 0 && slices.Contains(anchors(all[i]), to.Fragment) {
 		return ""
 	}
 	return "there is no such heading"
@@ -153,20 +105,23 @@ func checkLink(all []page, from page, to *url.URL) string {
 func TestDocumentsPeopleStartFrom(t *testing.T) {
 	t.Parallel()
 	all := pages(t)
-	i := slices.IndexFunc(all, func(p page) bool { return p.path == "docs/CICD_INDEX.md" })
+	i := slices.IndexFunc(all, func(p e2e.Page) bool { return p.Path == "docs/CICD_INDEX.md" })
 	if i < 0 {
 		t.Fatal("there is no docs/CICD_INDEX.md")
 	}
 	for _, p := range all {
-		name, ours := strings.CutPrefix(p.path, "docs/")
-		if ours && p.path != all[i].path && !strings.Contains(all[i].prose, "]("+name) {
+		name, ours := strings.CutPrefix(p.Path, "docs/")
+		if ours && p.Path != all[i].Path && !strings.Contains(all[i].Prose, "]("+name) {
 			t.Errorf("docs/CICD_INDEX.md does not link %s", name)
 		}
 	}
 }
 
 // command is what a line of a shell, or inline code, says of slipway.
-var command = regexp.MustCompile(`(?:^|[\s(;&|])slipway (webhook )?([a-z]+)\b([^|;&#\n]*)`)
+var command = regexp.MustCompile(`(?:^|[\s(;&|])slipway (webhook )?([a-z]+(?:-[a-z]+)*)\b([^|;&#\n]*)`)
+
+// describedFlag is a line of the generated reference.
+var describedFlag = regexp.MustCompile("^- `(?:-\\w, )?--([a-z-]+)")
 
 var flag = regexp.MustCompile(`(?:^|\s)--([a-z][a-z-]+)`)
 
@@ -184,7 +139,7 @@ func commands(t *testing.T) map[string][]string {
 			name = title
 			all[name] = []string{"help"}
 		}
-		if m := regexp.MustCompile("^- `(?:-\\w, )?--([a-z-]+)").FindStringSubmatch(line); m != nil {
+		if m := describedFlag.FindStringSubmatch(line); m != nil {
 			all[name] = append(all[name], m[1])
 		}
 	}
@@ -197,15 +152,15 @@ func TestDocumentsTellOfWhatExists(t *testing.T) {
 	t.Parallel()
 	known := commands(t)
 	for _, p := range pages(t) {
-		texts := inlineCode.FindAllString(p.prose, -1)
-		for _, b := range p.blocks {
-			if b.info == "" || strings.HasPrefix(b.info, "sh") {
-				texts = append(texts, b.text)
+		texts := inlineCode.FindAllString(p.Prose, -1)
+		for _, b := range p.Blocks {
+			if b.Info == "" || strings.HasPrefix(b.Info, "sh") {
+				texts = append(texts, b.Text)
 			}
 		}
 		for _, text := range texts {
 			for _, m := range command.FindAllStringSubmatch(strings.Trim(text, "`"), -1) {
-				checkCommand(t, known, p.path, strings.TrimSpace(m[1]+m[2]), m[3])
+				checkCommand(t, known, p.Path, strings.TrimSpace(m[1]+m[2]), m[3])
 			}
 		}
 	}
@@ -215,7 +170,7 @@ func checkCommand(t *testing.T, known map[string][]string, path, name, arguments
 	t.Helper()
 	flags, ok := known[name]
 	if !ok {
-		if !slices.ContainsFunc([]string{"webhook", "supervise"}, func(s string) bool { return s == name }) {
+		if name != "webhook" {
 			t.Errorf("%s: there is no command slipway %s", path, name)
 		}
 		return
@@ -232,9 +187,9 @@ func TestDocumentsAreTestedAsTheySay(t *testing.T) {
 	t.Parallel()
 	count := map[string]int{}
 	for _, p := range pages(t) {
-		for _, b := range p.blocks {
-			if count[b.info]++; strings.Contains(b.info, "test") && !slices.Contains(kinds, b.info) {
-				t.Errorf("%s:%d: no test runs blocks of %q, only %q", p.path, b.line, b.info, kinds)
+		for _, b := range p.Blocks {
+			if count[b.Info]++; strings.Contains(b.Info, "test") && !slices.Contains(kinds, b.Info) {
+				t.Errorf("%s:%d: no test runs blocks of %q, only %q", p.Path, b.Line, b.Info, kinds)
 			}
 		}
 	}
@@ -254,18 +209,13 @@ func TestDocumentsRun(t *testing.T) {
 		t.Fatalf("building slipway: %v\n%s", err, out)
 	}
 	for _, p := range pages(t) {
-		var script strings.Builder
-		for _, b := range p.blocks {
-			if b.info == kinds[0] {
-				script.WriteString(b.text)
-			}
-		}
-		if script.Len() == 0 {
+		script := p.Script(kinds[0])
+		if script == "" {
 			continue
 		}
-		t.Run(p.path, func(t *testing.T) {
+		t.Run(p.Path, func(t *testing.T) {
 			t.Parallel()
-			cmd := exec.CommandContext(t.Context(), "bash", "-euo", "pipefail", "-c", script.String())
+			cmd := exec.CommandContext(t.Context(), "bash", "-euo", "pipefail", "-c", script)
 			cmd.Dir = t.TempDir()
 			cmd.Env = []string{"HOME=" + cmd.Dir, "PATH=" + bin + ":" + os.Getenv("PATH"), "NO_COLOR=1"}
 			if out, err := cmd.CombinedOutput(); err != nil {

@@ -10,7 +10,9 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/slipway-dev/slipway"
@@ -20,7 +22,8 @@ const (
 	publicServer = "https://dev.azure.com"
 	maxAnswer    = 16 << 20 // bytes; the list of a pipeline's runs has up to 10,000 of them
 	callLimit    = 20 * time.Second
-	maxLooked    = 25 // runs whose parameters are looked at
+	maxLooked    = 25     // runs that are asked for their parameters at a time
+	maxKnown     = 10_000 // runs whose parameters are known: as many as a list has
 )
 
 // Scope is what a token of Microsoft Entra for Azure DevOps is asked for.
@@ -43,6 +46,9 @@ type Pipeline struct {
 	config PipelineConfig
 	base   string // of the API of its runs
 	client *http.Client
+
+	mu    sync.Mutex
+	known map[int64]run // with their parameters, which never change
 }
 
 var (
@@ -64,7 +70,7 @@ func NewPipeline(c PipelineConfig) (*Pipeline, error) {
 	}
 	base := strings.TrimRight(c.Server, "/") + "/" + url.PathEscape(c.Organization) + "/" + url.PathEscape(c.Project) + "/_apis/pipelines/" + c.ID + "/runs"
 	refuse := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse } // it would lead to a page to sign in
-	return &Pipeline{c, base, &http.Client{Transport: c.Transport, Timeout: callLimit, CheckRedirect: refuse}}, nil
+	return &Pipeline{config: c, base: base, client: &http.Client{Transport: c.Transport, Timeout: callLimit, CheckRedirect: refuse}, known: map[int64]run{}}, nil
 }
 
 // run is Azure DevOps' JSON of a run (Pipelines REST API 7.1, "Run").
@@ -89,7 +95,11 @@ func (p *Pipeline) Run(ctx context.Context, parameters map[string]string) (page 
 }
 
 // Find looks for a run that was started with these parameters since then, and
-// returns its page. The list does not have them, so each run is asked for.
+// returns its page. The list does not have them, so each run is asked for. Code
+// Unavailable: also when there are many, of which the next call asks for others.
+//
+// A run that is but a moment older counts for another's: it may have looked
+// what is promoted before that changed.
 func (p *Pipeline) Find(ctx context.Context, parameters map[string]string, since time.Time) (page string, found bool, err error) {
 	var list struct {
 		Runs []run `json:"value"`
@@ -98,14 +108,13 @@ func (p *Pipeline) Find(ctx context.Context, parameters map[string]string, since
 	if err := p.call(ctx, op, http.MethodGet, "", nil, &list); err != nil {
 		return "", false, err
 	}
-	looked := 0
-	for _, r := range list.Runs { // newest first
-		if r.Created.Before(since.Add(-early)) || looked == maxLooked {
-			break
+	left := maxLooked
+	for _, r := range slices.Backward(list.Runs) { // the newest is first, and ours is among the first since then
+		if r.Created.Before(since) {
+			continue
 		}
-		looked++
-		var whole run
-		if err := p.call(ctx, op, http.MethodGet, fmt.Sprintf("/%d", r.ID), nil, &whole); err != nil {
+		whole, err := p.whole(ctx, op, r.ID, &left)
+		if err != nil {
 			return "", false, err
 		}
 		if includes(whole.Parameters, parameters) {
@@ -115,8 +124,29 @@ func (p *Pipeline) Find(ctx context.Context, parameters map[string]string, since
 	return "", false, nil
 }
 
-// early is how far a run's time may be before ours: clocks differ.
-const early = 10 * time.Second
+// whole returns a run with its parameters, and asks for it if any calls are left.
+func (p *Pipeline) whole(ctx context.Context, op string, id int64, left *int) (r run, err error) {
+	p.mu.Lock()
+	r, ok := p.known[id]
+	p.mu.Unlock()
+	switch {
+	case ok:
+		return r, nil
+	case *left == 0:
+		return r, slipway.Errorf(slipway.Unavailable, op, "more than %d runs have to be looked at", maxLooked)
+	}
+	*left--
+	if err := p.call(ctx, op, http.MethodGet, fmt.Sprintf("/%d", id), nil, &r); err != nil {
+		return r, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.known) >= maxKnown {
+		clear(p.known)
+	}
+	p.known[id] = r
+	return r, nil
+}
 
 func includes(all, some map[string]string) bool {
 	got := map[string]string{}

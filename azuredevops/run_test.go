@@ -84,6 +84,7 @@ func TestRefusals(t *testing.T) {
 		{"no such pipeline", "", 404, slipway.NotFound, 0},
 		{"not understood", "", 422, slipway.Invalid, 0},
 		{"too many", "45", 429, slipway.Unavailable, 45 * time.Second},
+		{"too many, until a date", time.Now().Add(5 * time.Minute).UTC().Format(http.TimeFormat), 429, slipway.Unavailable, 5 * time.Minute},
 		{"failed", "", 500, slipway.Unavailable, 0},
 		{"away", "10", 503, slipway.Unavailable, 10 * time.Second},
 	} {
@@ -99,10 +100,25 @@ func TestRefusals(t *testing.T) {
 				t.Errorf("%s: %v, want %s", slipway.CodeOf(err), err, tt.code)
 			}
 			var wants interface{ RetryAfter() time.Duration }
-			if !errors.As(err, &wants) || wants.RetryAfter() != tt.wait {
+			if !errors.As(err, &wants) || wants.RetryAfter() > tt.wait || wants.RetryAfter() < tt.wait/2 {
 				t.Errorf("later %v, want %v", wants.RetryAfter(), tt.wait)
 			}
 		})
+	}
+}
+
+func TestAbsent(t *testing.T) {
+	t.Parallel()
+	p, err := azuredevops.NewPipeline(azuredevops.PipelineConfig{Organization: "ada", Project: "p", ID: "12", PAT: pat, Server: "http://127.0.0.1:1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, started := p.Run(t.Context(), iris)
+	_, _, looked := p.Find(t.Context(), iris, time.Now())
+	for _, err := range []error{started, looked} {
+		if slipway.CodeOf(err) != slipway.Unavailable || !strings.Contains(slipway.HintOf(err), "127.0.0.1:1") || strings.Contains(err.Error(), "_apis") {
+			t.Errorf("%v (%s)", err, slipway.HintOf(err))
+		}
 	}
 }
 
@@ -141,6 +157,49 @@ func TestFind(t *testing.T) {
 	}
 	if _, found, err := p.Find(t.Context(), map[string]string{"model": "models:/wine@champion"}, since); err != nil || found {
 		t.Errorf("another: %v, %v", found, err)
+	}
+	if _, found, err := p.Find(t.Context(), iris, since.Add(3*time.Second)); err != nil || found {
+		t.Errorf("one that was there before: %v, %v", found, err)
+	}
+}
+
+// Of many runs those that came first are looked at first, some at a time, each
+// once; none is said to be missing while there are others.
+func TestFindAmongMany(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		at, calls int // the run that is looked for, by age; the calls until it is told
+		found     bool
+	}{{0, 1, true}, {24, 1, true}, {25, 2, true}, {59, 3, true}, {-1, 3, false}} {
+		t.Run(fmt.Sprint(tt.at), func(t *testing.T) {
+			t.Parallel()
+			since, asked := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC), map[string]int{}
+			p := pipeline(t, azuredevops.PipelineConfig{PAT: pat}, func(rw http.ResponseWriter, r *http.Request) {
+				_, id, _ := strings.Cut(r.URL.Path, "/runs")
+				asked[id]++
+				if id != "" {
+					fmt.Fprintf(rw, `{"templateParameters": {"model": "%s", "environment": "production"}}`, map[bool]string{true: iris["model"]}[id == fmt.Sprintf("/%d", tt.at)])
+					return
+				}
+				list := []string{}
+				for i := 59; i >= -5; i-- { // the newest first
+					list = append(list, fmt.Sprintf(`{"id": %d, "createdDate": %q}`, i, since.Add(time.Duration(i)*time.Second).Format(time.RFC3339)))
+				}
+				fmt.Fprintf(rw, `{"value": [%s]}`, strings.Join(list, ","))
+			})
+			for call := 1; call <= tt.calls; call++ {
+				_, found, err := p.Find(t.Context(), iris, since)
+				if last := call == tt.calls; found != (last && tt.found) || last != (err == nil) || !last && !slipway.Retryable(err) {
+					t.Errorf("call %d: %v, %v", call, found, err)
+				}
+			}
+			delete(asked, "")
+			for id, n := range asked {
+				if n != 1 {
+					t.Errorf("run %s was asked for %d times", id, n)
+				}
+			}
+		})
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -57,7 +58,7 @@ func StartAzurite(t testing.TB, secure bool) *Azurite {
 	rand.Read(key) //nolint:errcheck // never fails
 	a := &Azurite{Account: "slipwaytest", Key: base64.StdEncoding.EncodeToString(key), Address: freeAddress(t)}
 	host, port, _ := net.SplitHostPort(a.Address)
-	args := []string{"-c", supervise, "azurite", dir, nodeProgram(t), filepath.Join(azuriteDir(t), "node_modules/azurite/dist/src/blob/main.js"),
+	args := []string{"-c", supervise, "azurite", dir, nodeProgram(t), filepath.Join(npmDir(t, "azurite", "azurite@"+azuriteVersion), "node_modules/azurite/dist/src/blob/main.js"),
 		"--blobHost", host, "--blobPort", port, "--inMemoryPersistence", "--silent", "--disableTelemetry", "--skipApiVersionCheck"}
 	if secure {
 		a.CA = certify(t, dir)
@@ -123,14 +124,15 @@ func nodeProgram(t testing.TB) string {
 	return filepath.Join(filepath.Dir(Python(t, nodeWheel)), "node")
 }
 
-// azuriteDir returns where Azurite is installed, in the Cache.
-func azuriteDir(t testing.TB) string {
+// npmDir returns where packages of npm, each with its version, are installed in
+// the Cache. Node comes from PyPI.
+func npmDir(t testing.TB, name string, packages ...string) string {
 	t.Helper()
-	dir := filepath.Join(Cache(t), "azurite-"+fingerprint(azuriteVersion, []string{nodeWheel}))
+	dir := filepath.Join(Cache(t), name+"-"+fingerprint(strings.Join(packages, " "), []string{nodeWheel}))
 	node := nodeProgram(t)
 	once(t, dir, func() {
-		command(t, "env", "PATH="+filepath.Dir(node)+":"+os.Getenv("PATH"), filepath.Join(filepath.Dir(node), "npm"),
-			"install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", dir, "azurite@"+azuriteVersion)
+		command(t, "env", append([]string{"PATH=" + filepath.Dir(node) + ":" + os.Getenv("PATH"), filepath.Join(filepath.Dir(node), "npm"),
+			"install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", dir}, packages...)...)
 	})
 	return dir
 }

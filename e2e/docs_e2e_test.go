@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -18,52 +17,19 @@ import (
 	"github.com/slipway-dev/slipway/e2e"
 )
 
-// fenced are a page's blocks of code, with their info strings.
-var fenced = regexp.MustCompile("(?ms)^```([a-z0-9 ]+)\n(.*?)^```$")
-
-// document is a page of the documentation.
-func document(t testing.TB, path string) string {
-	t.Helper()
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
-}
-
-// blocksOf joins a page's blocks of the kind, as a reader would type them.
-func blocksOf(text, kind string) string {
-	var script strings.Builder
-	for _, m := range fenced.FindAllStringSubmatch(text, -1) {
-		if m[1] == kind {
-			script.WriteString(m[2])
-		}
-	}
-	return script.String()
-}
-
-func documents(t testing.TB) []string {
-	t.Helper()
-	all, err := filepath.Glob("../docs/*.md")
-	if err != nil || len(all) < 10 {
-		t.Fatalf("the documents: %v, %v", all, err)
-	}
-	return append(all, "../README.md")
-}
-
 // The pages' blocks that need a model registry and an image registry run as
 // they are written, but for addresses, each page in one shell. MLflow may send
 // to this machine, where somebody receives its webhooks.
 func TestE2EDocumentsRun(t *testing.T) {
 	t.Parallel()
 	ran := 0
-	for _, path := range documents(t) {
-		script := blocksOf(document(t, path), "sh test e2e")
+	for _, page := range e2e.Pages(t, "..") {
+		script := page.Script("sh test e2e")
 		if script == "" {
 			continue
 		}
 		ran++
-		t.Run(filepath.Base(path), func(t *testing.T) {
+		t.Run(filepath.Base(page.Path), func(t *testing.T) {
 			t.Parallel()
 			runDocument(t, script)
 		})
@@ -106,7 +72,11 @@ func runDocument(t *testing.T, script string) {
 // What the pages install is what the tests run with.
 func TestE2EDocumentsNameTestedVersions(t *testing.T) {
 	t.Parallel()
-	text := document(t, "../docs/CICD_QUICK_START.md")
+	data, err := os.ReadFile("../docs/CICD_QUICK_START.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(data)
 	for _, requirement := range e2e.ScikitLearn {
 		name, _, _ := strings.Cut(requirement, "==")
 		if strings.Contains(text, " "+name+"==") && !strings.Contains(text, " "+requirement) {
@@ -128,8 +98,9 @@ func TestE2EDocumentsOfTheClusterRun(t *testing.T) {
 		c.outcome(0, "deploy", c.champion())
 	}
 	ran := 0
-	for _, path := range documents(t) {
-		if script := blocksOf(document(t, path), "sh test cluster"); script != "" {
+	c.onlyPods(2) // `kubectl logs -l` fails over a pod that ends while it reads
+	for _, page := range e2e.Pages(t, "..") {
+		if script := page.Script("sh test cluster"); script != "" {
 			ran++
 			runCommands(t, c.cluster, c.home, strings.ReplaceAll(script, "production", c.namespace), c.command(t.Context()).Env)
 		}
@@ -144,10 +115,10 @@ func TestE2EDocumentsOfTheClusterRun(t *testing.T) {
 func TestE2EDiagramsRender(t *testing.T) {
 	t.Parallel()
 	var all []e2e.Diagram
-	for _, path := range documents(t) {
-		for i, m := range fenced.FindAllStringSubmatch(document(t, path), -1) {
-			if m[1] == "mermaid" {
-				all = append(all, e2e.Diagram{Name: fmt.Sprintf("%s, block %d", path, i+1), Text: m[2]})
+	for _, page := range e2e.Pages(t, "..") {
+		for _, b := range page.Blocks {
+			if b.Info == "mermaid" {
+				all = append(all, e2e.Diagram{Name: fmt.Sprintf("%s:%d", page.Path, b.Line), Text: b.Text})
 			}
 		}
 	}

@@ -3,7 +3,6 @@ package e2e
 import (
 	"bytes"
 	"encoding/json"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
@@ -20,12 +19,12 @@ const (
 
 // Diagram is one in Mermaid's language.
 type Diagram struct {
-	Name string `json:"name"` // for messages: a file and a line
+	Name string `json:"name"` // for messages: FILE:LINE
 	Text string `json:"text"`
 }
 
 // MermaidErrors has the real Mermaid parse the diagrams and returns what is
-// wrong with them. Node comes from PyPI, as for Azurite.
+// wrong with them.
 func MermaidErrors(t testing.TB, diagrams []Diagram) string {
 	t.Helper()
 	in, err := json.Marshal(diagrams)
@@ -33,7 +32,7 @@ func MermaidErrors(t testing.TB, diagrams []Diagram) string {
 		t.Fatal(err)
 	}
 	_, here, _, _ := runtime.Caller(0)
-	cmd := exec.CommandContext(t.Context(), nodeProgram(t), filepath.Join(filepath.Dir(here), "testdata", "mermaid.mjs"), mermaidDir(t))
+	cmd := exec.CommandContext(t.Context(), nodeProgram(t), filepath.Join(filepath.Dir(here), "testdata", "mermaid.mjs"), npmDir(t, "mermaid", "mermaid@"+mermaidVersion, "jsdom@"+jsdomVersion))
 	cmd.Stdin = bytes.NewReader(in)
 	var problem bytes.Buffer
 	cmd.Stderr = &problem
@@ -42,16 +41,4 @@ func MermaidErrors(t testing.TB, diagrams []Diagram) string {
 		t.Fatalf("running Mermaid: %v\n%s", err, tail(problem.Bytes(), 4000))
 	}
 	return strings.TrimSpace(string(out))
-}
-
-// mermaidDir returns where Mermaid is installed, in the Cache.
-func mermaidDir(t testing.TB) string {
-	t.Helper()
-	dir := filepath.Join(Cache(t), "mermaid-"+fingerprint(mermaidVersion+"-"+jsdomVersion, []string{nodeWheel}))
-	node := nodeProgram(t)
-	once(t, dir, func() {
-		command(t, "env", "PATH="+filepath.Dir(node)+":"+os.Getenv("PATH"), filepath.Join(filepath.Dir(node), "npm"),
-			"install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", dir, "mermaid@"+mermaidVersion, "jsdom@"+jsdomVersion)
-	})
-	return dir
 }

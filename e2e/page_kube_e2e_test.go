@@ -49,9 +49,9 @@ func commandsOf(t testing.TB, page string) []string {
 		t.Fatal(err)
 	}
 	var blocks []string
-	for i, part := range strings.Split(string(text), "```") {
-		if script, ok := strings.CutPrefix(part, "sh\n"); ok && i%2 == 1 {
-			blocks = append(blocks, script)
+	for _, b := range e2e.ParsePage(page, string(text)).Blocks {
+		if b.Info == "sh" {
+			blocks = append(blocks, b.Text)
 		}
 	}
 	if len(blocks) == 0 {

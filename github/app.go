@@ -48,9 +48,10 @@ func NewApp(id, key, repository, api string, transport http.RoundTripper) (*App,
 }
 
 // parseKey reads PKCS #1, which GitHub gives, and PKCS #8, into which people
-// convert it. Its errors say nothing of the key.
+// convert it. Where a variable has but one line, \n stands for the ends of the
+// key's. Its errors say nothing of the key.
 func parseKey(text string) (*rsa.PrivateKey, error) {
-	block, _ := pem.Decode([]byte(text))
+	block, _ := pem.Decode([]byte(strings.ReplaceAll(text, `\n`, "\n")))
 	if block == nil {
 		return nil, slipway.Errorf(slipway.Invalid, "", "it is no PEM")
 	}

@@ -1,10 +1,12 @@
 package github
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -89,25 +91,47 @@ func (w *Workflows) Page() string {
 // early is how far a run's time may be before ours: clocks differ.
 const early = 2 * time.Minute
 
-// Find looks for the run that was called under this start since then (GitHub
-// REST API, "List workflow runs for a repository").
+const (
+	aPage    = 100 // runs; GitHub gives no more at a time
+	maxPages = 10  // GitHub lists no more than 1,000 runs of a search
+)
+
+// run is GitHub's JSON of a workflow run.
+type run struct {
+	Title string `json:"display_title"`
+	URL   string `json:"html_url"`
+}
+
+// Find looks for the run that was called under this start since then. Code
+// Exhausted: there are more runs than GitHub lists, and it is not among those.
 func (w *Workflows) Find(ctx context.Context, start string, since time.Time) (page string, found bool, err error) {
-	var out struct {
-		Runs []struct {
-			Title string `json:"display_title"`
-			URL   string `json:"html_url"`
-		} `json:"workflow_runs"`
-	}
-	query := url.Values{"event": {"repository_dispatch"}, "per_page": {"100"}, "created": {">=" + since.Add(-early).UTC().Format(time.RFC3339)}}
-	if err := w.ask(ctx, "looking for a run in "+w.repository, http.MethodGet, "/actions/runs?"+query.Encode(), nil, &out); err != nil {
-		return "", false, err
-	}
-	for _, run := range out.Runs {
-		if start != "" && strings.Contains(run.Title, start) {
-			return run.URL, true, nil
+	for number := 1; number <= maxPages; number++ {
+		runs, err := w.runs(ctx, since, number)
+		if err != nil {
+			return "", false, err
+		}
+		for _, run := range runs {
+			if start != "" && strings.Contains(run.Title, start) {
+				return run.URL, true, nil
+			}
+		}
+		if len(runs) < aPage {
+			return "", false, nil
 		}
 	}
-	return "", false, nil
+	return "", false, slipway.Errorf(slipway.Exhausted, "looking for a run in "+w.repository, "there are more than %d of them", maxPages*aPage).
+		WithHint("look for it at %s", cmp.Or(w.Page(), "the repository's Actions"))
+}
+
+// runs returns a page of those since then (GitHub REST API, "List workflow runs
+// for a repository").
+func (w *Workflows) runs(ctx context.Context, since time.Time, page int) ([]run, error) {
+	var out struct {
+		Runs []run `json:"workflow_runs"`
+	}
+	query := url.Values{"event": {"repository_dispatch"}, "per_page": {strconv.Itoa(aPage)}, "page": {strconv.Itoa(page)}, "created": {">=" + since.Add(-early).UTC().Format(time.RFC3339)}}
+	err := w.ask(ctx, "looking for a run in "+w.repository, http.MethodGet, "/actions/runs?"+query.Encode(), nil, &out)
+	return out.Runs, err
 }
 
 func (w *Workflows) ask(ctx context.Context, op, method, path string, body, out any) error {

@@ -15,6 +15,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -79,6 +80,7 @@ func TestRefusals(t *testing.T) {
 		{"no such repository", 404, nil, slipway.NotFound, 0},
 		{"not understood", 422, nil, slipway.Invalid, 0},
 		{"too many", 429, map[string]string{"Retry-After": "30"}, slipway.Unavailable, 30 * time.Second},
+		{"too many, until a date", 429, map[string]string{"Retry-After": time.Now().Add(5 * time.Minute).UTC().Format(http.TimeFormat)}, slipway.Unavailable, 4 * time.Minute},
 		{"too many, with a nonsense", 429, map[string]string{"Retry-After": "soon"}, slipway.Unavailable, 0},
 		{"renamed", 301, map[string]string{"Location": "/elsewhere"}, slipway.Invalid, 0},
 		{"failed", 500, nil, slipway.Unavailable, 0},
@@ -144,6 +146,38 @@ func TestFind(t *testing.T) {
 	}
 	if _, found, err := w.Find(t.Context(), "01JXYZ", since); err != nil || found {
 		t.Errorf("another: %v, %v", found, err)
+	}
+}
+
+// A run is looked for on all pages that GitHub gives, and what is on none of
+// them is not said to be missing.
+func TestFindOnLaterPages(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		runs, at int // as many, and the one that is looked for
+		found    bool
+		code     slipway.Code
+	}{
+		{100, 99, true, ""}, {101, 100, true, ""}, {250, 249, true, ""}, {1000, 999, true, ""}, {100, -1, false, ""}, {999, -1, false, ""}, {1000, -1, false, slipway.Exhausted},
+	} {
+		t.Run(fmt.Sprint(tt), func(t *testing.T) {
+			t.Parallel()
+			w := workflows(t, github.Token(token), func(rw http.ResponseWriter, r *http.Request) {
+				page, err := strconv.Atoi(r.URL.Query().Get("page"))
+				if err != nil {
+					t.Error(err)
+				}
+				runs := []string{}
+				for i := (page - 1) * 100; i < min(page*100, tt.runs); i++ {
+					runs = append(runs, fmt.Sprintf(`{"display_title": "%s", "html_url": "https://x/%d"}`, map[bool]string{true: "m in e (01JABC)"}[i == tt.at], i))
+				}
+				fmt.Fprintf(rw, `{"workflow_runs": [%s]}`, strings.Join(runs, ","))
+			})
+			page, found, err := w.Find(t.Context(), "01JABC", time.Now())
+			if found != tt.found || found && page != fmt.Sprintf("https://x/%d", tt.at) || (err == nil) != (tt.code == "") || tt.code != "" && slipway.CodeOf(err) != tt.code {
+				t.Errorf("%q, %v, %v", page, found, err)
+			}
+		})
 	}
 }
 
@@ -271,6 +305,10 @@ func TestApp(t *testing.T) {
 	}
 	if _, err := github.NewApp("Iv1.abc", pkcs8, "ada/models", server.URL, nil); err != nil {
 		t.Errorf("PKCS #8: %v", err)
+	}
+	inOneLine := strings.ReplaceAll(pkcs1, "\n", `\n`) // as an env file takes it
+	if _, err := github.NewApp("Iv1.abc", inOneLine, "ada/models", server.URL, nil); err != nil {
+		t.Errorf("in one line: %v", err)
 	}
 	elsewhere, err := github.NewApp("Iv1.abc", pkcs1, "ada/other", server.URL, nil)
 	if err != nil {

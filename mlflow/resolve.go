@@ -25,6 +25,16 @@ type manyVersions struct {
 // several versions share gives the highest. Code NotFound: no such model,
 // alias or version, or nobody is in the stage; the hint says what there is.
 func (c *Client) Resolve(ctx context.Context, ref slipway.ModelRef) (Version, error) {
+	v, err := c.Promoted(ctx, ref)
+	if err != nil {
+		return Version{}, c.suggest(ctx, ref, err)
+	}
+	return v, nil
+}
+
+// Promoted is Resolve for who asks again and again: what it does not find costs
+// one call, and has no hint.
+func (c *Client) Promoted(ctx context.Context, ref slipway.ModelRef) (Version, error) {
 	op := "resolving " + ref.String()
 	var v Version
 	var err error
@@ -39,7 +49,7 @@ func (c *Client) Resolve(ctx context.Context, ref slipway.ModelRef) (Version, er
 		return Version{}, slipway.Errorf(slipway.Invalid, op, "a model directory is not in the model registry")
 	}
 	if err != nil {
-		return Version{}, c.suggest(ctx, ref, err)
+		return Version{}, err
 	}
 	if v.prompt() {
 		return Version{}, slipway.Errorf(slipway.Invalid, op, "%s is a prompt, not a model", v)

@@ -30,9 +30,8 @@ type Ensured string
 
 // What EnsureWebhook did.
 const (
-	WebhookCreated   Ensured = "created"
-	WebhookUpdated   Ensured = "updated"
-	WebhookUnchanged Ensured = "unchanged"
+	WebhookCreated Ensured = "created"
+	WebhookUpdated Ensured = "updated"
 )
 
 // EnsureWebhook makes one active webhook of that name and URL, or brings the
@@ -52,15 +51,9 @@ func (c *Client) EnsureWebhook(ctx context.Context, spec WebhookSpec) (Webhook, 
 	case len(same) > 1:
 		return Webhook{}, "", slipway.Errorf(slipway.Conflict, "creating the webhook "+spec.Name, "there are %d of that name and address, and everything is sent to each", len(same)).
 			WithHint("remove all but one: slipway webhook delete %s", same[0].ID)
-	case same[0].Active && spec.Secret == "" && sameEvents(same[0].Events, spec.Events):
-		return same[0], WebhookUnchanged, nil
 	}
 	w, err := c.UpdateWebhook(ctx, same[0].ID, spec)
 	return w, WebhookUpdated, err
-}
-
-func sameEvents(a, b []string) bool {
-	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
 }
 
 // CreateWebhook creates an active webhook, also where there is one like it.

@@ -29,6 +29,7 @@ type EmailConfig struct {
 // server is this machine.
 type Email struct {
 	config EmailConfig
+	secure bool // TLS from the first byte
 	from   *mail.Address
 	to     []*mail.Address
 }
@@ -56,7 +57,7 @@ func NewEmail(c EmailConfig) (*Email, error) {
 		return nil, slipway.Errorf(slipway.Invalid, op, "there are %d recipients, not 1 to %d", len(c.To), recipientsLimit).
 			WithHint("set SLIPWAY_EMAIL_TO, or notify.email.to in slipway.yaml")
 	}
-	e := &Email{config: c}
+	e := &Email{config: c, secure: c.Port == smtpsPort}
 	var err error
 	if e.from, err = parseMailbox("SLIPWAY_EMAIL_FROM", c.From); err != nil {
 		return nil, err
@@ -88,7 +89,7 @@ func (e *Email) Tell(ctx context.Context, m Message, _ string) (string, error) {
 	if m.Kind == Begun {
 		return "", nil
 	}
-	line := &wire{until: ctx, secure: e.config.Port == smtpsPort, host: e.config.Host}
+	line := &wire{until: ctx, secure: e.secure, host: e.config.Host}
 	defer line.close()
 	client, err := gomail.NewClient(e.config.Host, e.options(line)...)
 	if err != nil {
@@ -186,9 +187,6 @@ var signInPattern = regexp.MustCompile(`\bAUTH\b|\b53[0-9]\b|(?i)auth(entication
 // repeat the user's name, never the password.
 func (e *Email) unsent(ctx context.Context, err error) error {
 	said := line(strings.ReplaceAll(err.Error(), e.config.Password, ""), 200)
-	if e.config.Password == "" {
-		said = line(err.Error(), 200)
-	}
 	problem := slipway.Errorf(slipway.Unavailable, tellingEmail, "the mail did not go out: %s", said)
 	switch {
 	case ctx.Err() != nil:

@@ -2,10 +2,12 @@ package notify_test
 
 import (
 	"context"
-	"io"
+	"html"
 	"net/http"
+	"path"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/slipway-dev/slipway"
@@ -62,27 +64,74 @@ func cutsOff(_ int, w http.ResponseWriter, _ *http.Request) {
 	panic(http.ErrAbortHandler)
 }
 
+// One that is busy is asked again when it says, three times at most, and not
+// where there is no time for that.
 func TestBusyIsAskedAgain(t *testing.T) {
 	t.Parallel()
-	f := newFake(t, func(n int, w http.ResponseWriter, r *http.Request) {
-		if n == 0 {
-			busy("1")(n, w, r)
-			return
-		}
-		_, _ = io.WriteString(w, `{"ok":true,"channel":"C1","ts":"1.1"}`)
-	})
-	if mark := tell(t, slackWithToken(t, f), messages()["live"], ""); mark != "C1/1.1" {
-		t.Errorf("mark %q", mark)
+	for name, tt := range map[string]struct {
+		answers []int
+		after   string
+		limit   time.Duration
+		status  int
+		asked   int
+		took    time.Duration
+	}{
+		"at once":          {[]int{200}, "", time.Minute, 200, 1, 0},
+		"busy once":        {[]int{429, 200}, "7", time.Minute, 200, 2, 7 * time.Second},
+		"when is not said": {[]int{503, 200}, "", time.Minute, 200, 2, time.Second},
+		"at a date":        {[]int{429, 200}, "Wed, 21 Oct 2026 07:28:00 GMT", time.Minute, 200, 2, time.Second},
+		"busy for ever":    {[]int{429, 429, 429, 200}, "2", time.Minute, 429, 3, 4 * time.Second},
+		"busy for long":    {[]int{429, 200}, "600", time.Minute, 429, 1, 0},
+		"broken":           {[]int{500, 200}, "1", time.Minute, 500, 1, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), tt.limit)
+				defer cancel()
+				start, asked := time.Now(), 0
+				status, err := notify.Patiently(ctx, func() (int, string) { asked++; return tt.answers[asked-1], tt.after })
+				if took := time.Since(start); err != nil || status != tt.status || asked != tt.asked || took != tt.took {
+					t.Errorf("%d (%v) after %d in %s, want %d after %d in %s", status, err, asked, took, tt.status, tt.asked, tt.took)
+				}
+			})
+		})
 	}
 }
 
-func TestBusyIsNotAskedForEver(t *testing.T) {
+// Many servers repeat what they were asked for. Of three addresses that is the
+// secret.
+func TestAddressesAreNotRepeated(t *testing.T) {
 	t.Parallel()
-	f := newFake(t, busy("1"))
-	_, err := teams(t, f).Tell(t.Context(), messages()["live"], "")
-	wantError(t, err, slipway.Exhausted, "429")
-	if n := len(f.requests()); n != 3 {
-		t.Errorf("asked %d times, want 3", n)
+	for name, echo := range map[string]func(*http.Request) string{
+		"as it was asked for": func(r *http.Request) string { return "Cannot POST " + r.RequestURI },
+		"without the query":   func(r *http.Request) string { return "<pre>" + r.URL.EscapedPath() + "</pre>" },
+		"decoded":             func(r *http.Request) string { return "no route for " + r.URL.Path },
+		"the query alone":     func(r *http.Request) string { return "unknown: " + r.URL.RawQuery },
+		"as HTML":             func(r *http.Request) string { return html.EscapeString(r.RequestURI) },
+		"cut":                 func(r *http.Request) string { return strings.Repeat("x", 190-len("/services/")) + r.RequestURI },
+		"the last part":       func(r *http.Request) string { return "no webhook " + path.Base(r.URL.Path) },
+	} {
+		f := newFake(t, func(_ int, w http.ResponseWriter, r *http.Request) { says(400, echo(r))(0, w, r) })
+		address := f.URL + "/services/T01%20X/planted-0123456789?api=1&sig=planted%2B0123456789"
+		hook, err := notify.NewSlack(notify.SlackConfig{Webhook: address})
+		if err != nil {
+			t.Fatal(err)
+		}
+		teams, err := notify.NewTeams(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		events, err := notify.NewEvents(address, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range []notify.Notifier{hook, teams, events} {
+			_, err := n.Tell(t.Context(), messages()["live"], "")
+			if err == nil || strings.Contains(err.Error(), "plant") || !strings.Contains(err.Error(), "…") {
+				t.Errorf("%s, %s: %v", name, n.Name(), err)
+			}
+		}
 	}
 }
 

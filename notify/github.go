@@ -40,9 +40,11 @@ func NewGitHub(c GitHubConfig) (*GitHub, error) {
 	case c.Ref == "":
 		return nil, slipway.Errorf(slipway.Invalid, op, "there is no commit that is deployed").WithHint("set GITHUB_SHA to a commit or branch of the repository")
 	}
-	if _, err := parseAddress("GITHUB_API_URL", c.API); err != nil {
+	api, err := parseAddress("GITHUB_API_URL", c.API)
+	if err != nil {
 		return nil, err
 	}
+	c.API = api.String()
 	return &GitHub{config: c}, nil
 }
 
@@ -87,7 +89,7 @@ const descriptionLimit = 140
 func newDeployment(m Message, ref string) deployment {
 	r := m.Release
 	return deployment{
-		Ref: ref, Environment: deployedTo(m), Description: clip(line(m.Title, titleLimit), descriptionLimit), Contexts: []string{},
+		Ref: ref, Environment: deployedTo(m), Description: line(m.Title, descriptionLimit), Contexts: []string{},
 		Transient: m.Kind == Test, Production: deployedTo(m) == "production",
 		Payload: map[string]string{
 			"release": string(r.ID), "model": line(string(r.Model.Name), titleLimit), "version": string(r.Model.Version), "image": string(r.Image.Digest),
@@ -97,7 +99,7 @@ func newDeployment(m Message, ref string) deployment {
 
 func newDeploymentStatus(m Message) deploymentStatus {
 	s := deploymentStatus{
-		State: deploymentState(m.Kind), Description: clip(line(m.Title, titleLimit), descriptionLimit), Environment: deployedTo(m),
+		State: deploymentState(m.Kind), Description: line(m.Title, descriptionLimit), Environment: deployedTo(m),
 		LogURL: link(m.Release.RunURL), AutoInactive: m.Kind == Live,
 	}
 	if m.Kind == Live {

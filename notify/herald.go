@@ -10,7 +10,7 @@ import (
 	"github.com/slipway-dev/slipway"
 )
 
-// Limit is how long telling may take: each message to each channel, and Close.
+// Limit is how long telling may take: each message to each channel, and Wait.
 const Limit = 10 * time.Second
 
 // Herald tells messages to several channels at once, in the background. To one
@@ -29,16 +29,14 @@ type Herald struct {
 // Told is how telling one message to one channel went.
 type Told struct {
 	Channel string
+	Release slipway.ReleaseID
 	Kind    Kind
 	Err     error // nil: it went well
 }
 
 // NewHerald returns a herald of the channels, whose names differ. limit bounds
-// the time of each message; 0 is Limit.
+// the time of each message.
 func NewHerald(channels []Notifier, limit time.Duration) *Herald {
-	if limit == 0 {
-		limit = Limit
-	}
 	return &Herald{channels: channels, limit: limit, turn: map[string]chan struct{}{}, marks: map[slipway.ReleaseID]map[string]string{}}
 }
 
@@ -62,7 +60,7 @@ func (h *Herald) Tell(m Message, know ...string) {
 		}
 		before, mine := h.turn[channel.Name()], make(chan struct{})
 		h.turn[channel.Name()] = mine
-		h.told = append(h.told, Told{Channel: channel.Name(), Kind: m.Kind, Err: unanswered(channel)})
+		h.told = append(h.told, Told{Channel: channel.Name(), Release: m.Release.ID, Kind: m.Kind, Err: unanswered(channel)})
 		number := len(h.told) - 1
 		h.pending.Go(func() {
 			defer close(mine)
@@ -138,9 +136,9 @@ func (h *Herald) Marks(id slipway.ReleaseID) map[string]string {
 	return maps.Clone(h.marks[id])
 }
 
-// Close waits until everything is told, or the context ends, and returns how it
-// went, in the order of Tell. What is told later is not waited for.
-func (h *Herald) Close(ctx context.Context) []Told {
+// Wait waits until all that Tell has begun is told, or the context ends, and
+// returns how it went, in the order of Tell.
+func (h *Herald) Wait(ctx context.Context) []Told {
 	done := make(chan struct{})
 	go func() {
 		h.pending.Wait()

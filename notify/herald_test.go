@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -52,12 +53,12 @@ func ways(told []notify.Told) []string {
 func TestHeraldTellsInOrderAndWithMarks(t *testing.T) {
 	t.Parallel()
 	good := &channel{name: "good"}
-	h := notify.NewHerald([]notify.Notifier{good}, 0)
+	h := notify.NewHerald([]notify.Notifier{good}, notify.Limit)
 	h.Tell(messages()["begun"])
 	h.Tell(messages()["live"])
 	ctx, cancel := context.WithTimeout(t.Context(), notify.Limit/2)
 	defer cancel()
-	told := h.Close(ctx)
+	told := h.Wait(ctx)
 	if diff := cmp.Diff([]string{"begun ", "live good-1"}, good.said()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -72,10 +73,10 @@ func TestHeraldTellsInOrderAndWithMarks(t *testing.T) {
 func TestHeraldGoesOnWhereAnotherProcessWas(t *testing.T) {
 	t.Parallel()
 	good := &channel{name: "good"}
-	h := notify.NewHerald([]notify.Notifier{good}, 0)
+	h := notify.NewHerald([]notify.Notifier{good}, notify.Limit)
 	h.Remember(release().ID, map[string]string{"good": "from-before", "other": "x"})
 	h.Tell(messages()["live"])
-	h.Close(t.Context())
+	h.Wait(t.Context())
 	if diff := cmp.Diff([]string{"live from-before"}, good.said()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -84,8 +85,12 @@ func TestHeraldGoesOnWhereAnotherProcessWas(t *testing.T) {
 // One that fails, panics or hangs costs the others nothing, and Tell no time.
 func TestHeraldSurvivesItsChannels(t *testing.T) {
 	t.Parallel()
+	synctest.Test(t, survivesItsChannels)
+}
+
+func survivesItsChannels(t *testing.T) {
 	deaf := make(chan struct{})
-	t.Cleanup(func() { close(deaf) })
+	defer close(deaf)
 	channels := []notify.Notifier{
 		&channel{name: "failing", do: func(context.Context, notify.Message, string) (string, error) { return "", errors.New("no") }},
 		&channel{name: "panicking", do: func(context.Context, notify.Message, string) (string, error) { panic("no") }},
@@ -96,11 +101,17 @@ func TestHeraldSurvivesItsChannels(t *testing.T) {
 		&channel{name: "deaf", do: func(context.Context, notify.Message, string) (string, error) { <-deaf; return "", nil }},
 		&channel{name: "good"},
 	}
-	h := notify.NewHerald(channels, 50*time.Millisecond)
+	h, start := notify.NewHerald(channels, notify.Limit), time.Now()
 	h.Tell(messages()["live"])
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	if took := time.Since(start); took > 0 {
+		t.Errorf("Tell took %s", took)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*notify.Limit)
 	defer cancel()
-	got := ways(h.Close(ctx))
+	got := ways(h.Wait(ctx))
+	if took := time.Since(start); took != 2*notify.Limit {
+		t.Errorf("Wait took %s", took)
+	}
 	want := []string{"failing live false", "panicking live false", "hanging live false", "deaf live false", "good live true"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/slipway-dev/slipway"
@@ -73,18 +74,24 @@ type answer struct {
 // send sends the message, again where the other side is busy and the time left
 // allows it. Any answer but a success is an error, and comes back beside it.
 func (p post) send(ctx context.Context) (answer, error) {
+	a, err := patiently(ctx, p.sendOnce)
+	if err != nil || a.status/100 == 2 {
+		return a, err
+	}
+	return a, p.refused(a)
+}
+
+// patiently asks, and again while the answer is that the other side is busy.
+func patiently(ctx context.Context, ask func(context.Context) (answer, error)) (answer, error) {
 	for attempt := 1; ; attempt++ {
-		a, err := p.sendOnce(ctx)
-		if err != nil || a.status/100 == 2 {
-			return a, err
-		}
+		a, err := ask(ctx)
 		wait, busy := a.busy()
-		if deadline, ok := ctx.Deadline(); !busy || attempt == attempts || ok && time.Until(deadline) < wait {
-			return a, p.refused(a)
+		if deadline, ok := ctx.Deadline(); err != nil || !busy || attempt == attempts || ok && time.Until(deadline) < wait {
+			return a, err
 		}
 		select {
 		case <-ctx.Done():
-			return a, p.refused(a)
+			return a, nil
 		case <-time.After(wait):
 		}
 	}
@@ -135,10 +142,45 @@ func (a answer) busy() (time.Duration, bool) {
 	return time.Duration(seconds) * time.Second, true
 }
 
+// withoutAddress is a text in which nothing of the address stands that may be
+// secret: many servers repeat what they were asked for, whole or in parts.
+func withoutAddress(text, address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	for _, whole := range []string{u.RequestURI(), u.EscapedPath(), u.Path, u.RawQuery} {
+		if len(whole) > 1 {
+			text = strings.ReplaceAll(text, whole, "…")
+		}
+	}
+	for _, part := range partsOf(u) {
+		if len(part) >= leastSecret {
+			text = strings.ReplaceAll(text, part, "…")
+		}
+	}
+	return text
+}
+
+// partsOf are the names and values in path and query, as they stand there and
+// as they are.
+func partsOf(u *url.URL) []string {
+	parts := strings.FieldsFunc(u.RequestURI(), func(r rune) bool { return strings.ContainsRune("/?&=", r) })
+	parts = append(parts, strings.Split(u.Path, "/")...)
+	for _, values := range u.Query() {
+		parts = append(parts, values...)
+	}
+	return parts
+}
+
+// leastSecret is how long a part of an address is at least, in bytes, to be
+// taken for a secret and not for a word.
+const leastSecret = 16
+
 // refused is the error of an answer that is no success. What the other side
 // said is clipped and made one line.
 func (p post) refused(a answer) *slipway.Error {
-	said := line(string(a.body), 200)
+	said := line(withoutAddress(string(a.body), p.to), 200)
 	if said != "" {
 		said = ": " + said
 	}

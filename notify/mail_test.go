@@ -3,11 +3,20 @@ package notify_test
 import (
 	"bufio"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"io"
+	"log"
+	"math/big"
 	"net"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -23,7 +32,8 @@ type mailServer struct {
 	port    int
 	offers  []string          // extensions
 	answers map[string]string // to a command instead of its own answer
-	tls     *tls.Config       // of STARTTLS
+	tls     *tls.Config       // of STARTTLS, or from the first byte
+	secure  bool              // TLS from the first byte
 
 	mu  sync.Mutex
 	got strings.Builder
@@ -49,6 +59,9 @@ func (s *mailServer) start(t testing.TB) {
 			c, err := listener.Accept()
 			if err != nil {
 				return
+			}
+			if s.secure {
+				c = tls.Server(c, s.tls)
 			}
 			open.Go(func() { defer c.Close(); s.talk(c) })
 		}
@@ -96,6 +109,9 @@ func (s *mailServer) talk(c net.Conn) {
 			say("220 go on")
 			c = tls.Server(c, s.tls)
 			in = bufio.NewReader(c)
+		case "AUTH":
+			s.keep(line)
+			say("235 welcome")
 		case "MAIL", "RCPT":
 			s.keep(line)
 			say("250 ok")
@@ -159,6 +175,83 @@ func TestEmailFailures(t *testing.T) {
 			wantError(t, err, test.code, test.want)
 			if strings.Contains(err.Error(), "hunter22") || strings.Contains(s.letters(), "hunter22") {
 				t.Errorf("the password is told: %v", err)
+			}
+		})
+	}
+}
+
+// TestMain makes the process trust it. Go reads SSL_CERT_FILE once.
+func TestMain(m *testing.M) {
+	os.Exit(trusting(m))
+}
+
+func trusting(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "slipway-notify")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }() // a folder of the system's own for such
+	certificate, text, err := selfSigned()
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "ca.pem"), text, 0o600)
+	}
+	if err == nil {
+		err = os.Setenv("SSL_CERT_FILE", filepath.Join(dir, "ca.pem"))
+	}
+	if err != nil {
+		log.Fatal(err)
+	}
+	trusted = &tls.Config{Certificates: []tls.Certificate{certificate}}
+	return m.Run()
+}
+
+// trusted is the certificate of a mail server that this process trusts.
+var trusted *tls.Config
+
+// selfSigned is a certificate of 127.0.0.1, and what is in a file of those that
+// are trusted.
+func selfSigned() (tls.Certificate, []byte, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, nil, err
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), err
+}
+
+// A mail goes out over TLS, from the first byte or by STARTTLS, also where the
+// server wants to know who sends it.
+func TestEmailOverTLS(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		secure bool
+		offers []string
+		user   string
+		signs  string // PLAIN (RFC 4616): NUL, user, NUL, password
+	}{
+		"STARTTLS":                 {offers: []string{"STARTTLS"}},
+		"STARTTLS and a user":      {offers: []string{"STARTTLS", "AUTH PLAIN"}, user: "slipway", signs: "AUTH PLAIN AHNsaXB3YXkAaHVudGVyMjI="},
+		"from the first byte":      {secure: true},
+		"from the first, and user": {secure: true, offers: []string{"AUTH PLAIN"}, user: "slipway", signs: "AUTH PLAIN AHNsaXB3YXkAaHVudGVyMjI="},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := &mailServer{offers: test.offers, tls: trusted, secure: test.secure}
+			s.start(t)
+			e, err := notify.NewEmail(notify.EmailConfig{Host: "127.0.0.1", Port: s.port, Username: test.user, Password: "hunter22", From: "a@example.com", To: []string{"b@example.com"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if test.secure {
+				e.SpeakTLS()
+			}
+			tell(t, e, messages()["live"], "")
+			if got := s.letters(); !strings.Contains(got, "iris 3 is live in production") || !strings.HasPrefix(got, test.signs) || test.signs == "" && strings.Contains(got, "AUTH") {
+				t.Errorf("got\n%s", got)
 			}
 		})
 	}

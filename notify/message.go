@@ -69,8 +69,8 @@ var (
 	_ Notifier = (*Email)(nil)
 )
 
-// Sign is the sign of the kind, by which people know it at a glance.
-func (k Kind) Sign() string {
+// sign is the sign of the kind, by which people know it at a glance.
+func (k Kind) sign() string {
 	switch k {
 	case Begun:
 		return "🚢"
@@ -87,7 +87,7 @@ func (k Kind) Sign() string {
 }
 
 // headline is the first line of a message.
-func (m Message) headline() string { return m.Kind.Sign() + " " + line(m.Title, titleLimit) }
+func (m Message) headline() string { return m.Kind.sign() + " " + line(m.Title, titleLimit) }
 
 // The longest texts that are told, in bytes. Slack takes 40,000 characters a
 // message, Teams 28 kB.

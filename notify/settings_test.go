@@ -55,9 +55,37 @@ func TestSettings(t *testing.T) {
 			wantError(t, made(), slipway.Invalid, strings.Fields(name)[0])
 		})
 	}
-	for _, good := range []string{"https://example.com/x?sig=y", "http://127.0.0.1:1/x", "http://[::1]:1", "http://localhost:1"} {
+	for _, good := range []string{" https://example.com/x?sig=y\n", "http://127.0.0.1:1/x", "http://[::1]:1", "http://localhost:1"} {
 		if _, err := notify.NewTeams(good); err != nil {
 			t.Errorf("%s: %v", good, err)
 		}
+	}
+}
+
+// An address is used as it was checked: a secret from a file has a newline.
+func TestAddressesAreUsedAsTheyWereChecked(t *testing.T) {
+	t.Parallel()
+	f := newFake(t, says(200, `{"ok":true,"channel":"C1","ts":"1.1","id":42}`))
+	hook, err := notify.NewSlack(notify.SlackConfig{Webhook: f.URL + "/services/x\n"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slack, err := notify.NewSlack(notify.SlackConfig{Token: "xoxb-x", Channel: "#models", API: f.URL + "/api\n"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hub, err := notify.NewGitHub(notify.GitHubConfig{Token: "x", Repository: "acme/models", Ref: "main", API: f.URL + "\n"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var paths []string
+	for _, n := range []notify.Notifier{hook, slack, hub} {
+		tell(t, n, messages()["live"], "")
+	}
+	for _, r := range f.requests() {
+		paths = append(paths, r.Path)
+	}
+	if got, want := strings.Join(paths, " "), "/services/x /api/chat.postMessage /repos/acme/models/deployments /repos/acme/models/deployments/42/statuses"; got != want {
+		t.Errorf("asked %s, want %s", got, want)
 	}
 }

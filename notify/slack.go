@@ -41,13 +41,15 @@ func NewSlack(c SlackConfig) (*Slack, error) {
 		return nil, slipway.Errorf(slipway.Invalid, "reading the channel of slack", "there is a channel and no token").
 			WithHint("set SLIPWAY_SLACK_TOKEN")
 	}
-	name, address := "SLIPWAY_SLACK_WEBHOOK", c.Webhook
+	name, address := "SLIPWAY_SLACK_WEBHOOK", &c.Webhook
 	if c.Token != "" {
-		name, address = "SLACK_API_URL", c.API
+		name, address = "SLACK_API_URL", &c.API
 	}
-	if _, err := parseAddress(name, address); err != nil {
+	u, err := parseAddress(name, *address)
+	if err != nil {
 		return nil, err
 	}
+	*address = u.String()
 	return &Slack{config: c}, nil
 }
 

@@ -77,30 +77,16 @@ func programLayer(ctx context.Context, cache cache, p Program) (*layer, error) {
 
 // writeFiles writes files sorted by path, each folder once before what is in it.
 func writeFiles(w *tar.Writer, files map[string][]byte) error {
-	made := map[string]bool{".": true}
+	made := map[string]bool{}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		if err := writeFolders(w, path.Dir(inTar(name)), made); err != nil {
+		if err := writeParents(w, path.Dir(inTar(name)), made); err != nil {
 			return err
 		}
-		if err := w.WriteHeader(fileHeader(inTar(name), int64(len(files[name])), 0o644)); err != nil {
-			return err
-		}
-		if _, err := w.Write(files[name]); err != nil {
+		if err := writeBytes(w, inTar(name), files[name]); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func writeFolders(w *tar.Writer, dir string, made map[string]bool) error {
-	if made[dir] {
-		return nil
-	}
-	made[dir] = true
-	if err := writeFolders(w, path.Dir(dir), made); err != nil {
-		return err
-	}
-	return w.WriteHeader(directoryHeader(dir))
 }
 
 // platformOf is what a static program runs on, by its ELF header.
@@ -113,7 +99,7 @@ func platformOf(file string) (v1.Platform, error) {
 	case err != nil:
 		return v1.Platform{}, programFailure(err)
 	}
-	defer program.Close()
+	defer func() { _ = program.Close() }() // it was only read
 	for _, part := range program.Progs {
 		if part.Type == elf.PT_INTERP {
 			return v1.Platform{}, noProgram(file, "not static: it needs the C library of a base")

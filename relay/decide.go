@@ -24,12 +24,16 @@ func decide(p Promotion, version slipway.Version, o Outlook, now time.Time) (nex
 		return p.rest(Quarantined, o.Why, now), false
 	case p.State == Quarantined:
 		return p, false // until another version is promoted, or somebody brings this one by hand
+	case o.Prospect == Frozen && p.State == Live:
+		return p, false // a target that is held does not say what serves there
 	case o.Prospect == Frozen, o.Prospect == Behind:
-		return p.rest(Waiting, o.Why, now), false
-	case o.Prospect == unanswered, o.Prospect == Unknown && p.State == Live:
+		return p.rest(Held, o.Why, now), false
+	case o.Prospect == unanswered, o.Prospect == Unknown && (p.State == Live || p.State == Held):
 		return p, false
 	case p.State == Live: // it was, and something else serves now
 		p.Attempts, p.Next = 0, time.Time{}
+		return p.become(Waiting, "", now), true
+	case p.State == Held:
 		return p.become(Waiting, "", now), true
 	}
 	return p, p.State == Waiting && !now.Before(p.Next)
@@ -39,9 +43,7 @@ func decide(p Promotion, version slipway.Version, o Outlook, now time.Time) (nex
 // where a promotion is settled and nothing hints at a change, only now and then.
 func asking(p Promotion, version slipway.Version, hinted bool, asked, now time.Time) bool {
 	switch {
-	case version == "":
-		return false
-	case hinted, p.Version != version, p.State == Waiting, p.State == Starting, p.State == "":
+	case hinted, p.Version != version, p.State == Waiting, p.State == Held, p.State == Starting, p.State == "":
 		return true
 	case p.State == Started && now.Sub(p.Changed) < freshly:
 		return true

@@ -17,20 +17,24 @@ type keeper struct {
 	hinted atomic.Bool
 	first  time.Duration // until the second look
 	asked  time.Time     // when the target was
+	blind  string        // why it could not be asked then; "": it could
 	unsure bool          // what is stored is not what the promotion is
 	silent int           // looks in a row that failed
 
 	mu        sync.Mutex
 	promotion Promotion
-	trouble   string // why the last look failed
+	trouble   string // why the last look failed, or saw but a half
 }
 
 func (k *keeper) state() Promotion {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	p := k.promotion
-	if k.trouble != "" {
+	switch {
+	case p.Why == "":
 		p.Why = k.trouble
+	case k.trouble != "":
+		p.Why = k.trouble + "; " + p.Why
 	}
 	return p
 }
@@ -67,7 +71,9 @@ func (k *keeper) turn(ctx context.Context) time.Duration {
 		return k.failed(ctx, hinted, err)
 	}
 	k.silent = 0
-	k.blame("")
+	if k.blame(k.blind) && k.blind != "" {
+		k.config.Log.Warn("cannot ask the target", "model", k.Model.String(), "environment", k.Environment, "why", k.blind)
+	}
 	if !start {
 		if err := k.keep(ctx, p); err != nil {
 			return k.failed(ctx, hinted, err)
@@ -104,14 +110,27 @@ func (k *keeper) look(ctx context.Context, hinted bool) (Promotion, bool, error)
 		}
 	}
 	var o Outlook
-	if asking(p, version, hinted, k.asked, began) {
-		o, k.asked = k.config.World.Outlook(limited, k.Watched, version), began
+	switch {
+	case version == "":
+		k.blind = ""
+	case asking(p, version, hinted, k.asked, began):
+		o = k.ask(limited, version, began)
 	}
 	p, start := decide(p, version, o, time.Now())
 	if until := k.later(k.Starter); start && time.Now().Before(until) {
 		p.Next, start = until, false
 	}
 	return p, start, nil
+}
+
+// ask asks the target, and notes why it does not answer.
+func (k *keeper) ask(ctx context.Context, version slipway.Version, now time.Time) Outlook {
+	o := k.config.World.Outlook(ctx, k.Watched, version)
+	k.asked, k.blind = now, ""
+	if o.Prospect == Unknown {
+		k.blind = o.Why
+	}
+	return o
 }
 
 // keep stores the promotion if it has changed, and only then goes by it.
@@ -128,6 +147,9 @@ func (k *keeper) keep(ctx context.Context, p Promotion) error {
 	changed := p.State != k.promotion.State || p.Version != k.promotion.Version || p.Why != k.promotion.Why
 	k.promotion = p
 	k.mu.Unlock()
+	if p.tried() {
+		k.begun.put(begun{p.Start, p.Model, p.Environment, p.Version, p.Tried, p.Where, p.Why}, func(b begun) bool { return b.ID == p.Start })
+	}
 	if changed {
 		k.config.Log.Info("promotion", "model", p.Model, "environment", p.Environment, "version", string(p.Version),
 			"state", string(p.State), "start", p.Start, "where", p.Where, "why", p.Why)

@@ -74,7 +74,8 @@ type State string
 // The states of a promotion.
 const (
 	Empty       State = "nothing"     // nothing is promoted
-	Waiting     State = "waiting"     // to be started, as soon as Why allows
+	Waiting     State = "waiting"     // to be started; Why is what came of the last try
+	Held        State = "held"        // to be started, as soon as the target, or the environment before, allows
 	Starting    State = "starting"    // stored before the start; what came of it is not known
 	Started     State = "started"     // taken; not live yet
 	Live        State = "live"        // verified on its target
@@ -83,18 +84,18 @@ const (
 
 // Promotion is what the relay knows of one model in one environment.
 type Promotion struct {
-	Model       string          `json:"model"`
-	Environment string          `json:"environment"`
-	Version     slipway.Version `json:"version"` // "": nothing is promoted
-	State       State           `json:"state"`
-	Start       string          `json:"start,omitempty"` // identifier of the last start
-	Tried       time.Time       `json:"tried,omitzero"`  // when it was first tried
-	Attempts    int             `json:"attempts"`        // how often it was
-	Since       time.Time       `json:"since"`           // when the promotion was first seen
-	Changed     time.Time       `json:"changed"`         // when the state was
-	Next        time.Time       `json:"next,omitzero"`   // not tried again before
-	Where       string          `json:"where,omitempty"` // the run, for people
-	Why         string          `json:"why,omitempty"`   // what it waits for, or what went wrong
+	Model       string
+	Environment string
+	Version     slipway.Version // "": nothing is promoted
+	State       State
+	Start       string    // identifier of the last start
+	Tried       time.Time // when it was first tried
+	Attempts    int       // how often it was
+	Since       time.Time // when the promotion was first seen
+	Changed     time.Time // when the state was
+	Next        time.Time // not tried again before
+	Where       string    // the run, for people
+	Why         string    // what it waits for, or what went wrong
 }
 
 // become returns the promotion in another state. The time of a change is that
@@ -112,4 +113,10 @@ func (p Promotion) become(s State, why string, now time.Time) Promotion {
 func (p Promotion) rest(s State, why string, now time.Time) Promotion {
 	p.Next = time.Time{}
 	return p.become(s, why, now)
+}
+
+// tried reports whether Where and Why are about a start, and not about what is
+// waited for.
+func (p Promotion) tried() bool {
+	return p.Start != "" && (p.State == Starting || p.State == Started || p.State == Waiting && p.Why != "")
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"sync/atomic"
 	"time"
 
 	"github.com/slipway-dev/slipway"
@@ -18,9 +17,6 @@ const (
 	maxLarge   = 8
 	retryAfter = "10" // seconds; MLflow honours it, three times
 )
-
-// readiness is whether deliveries are welcome.
-type readiness struct{ draining atomic.Bool }
 
 // ServeHTTP answers webhooks (POST), the probes, Prometheus, and people.
 func (r *Relay) ServeHTTP(w http.ResponseWriter, req *http.Request) {
@@ -53,7 +49,7 @@ func reply(w http.ResponseWriter, status int, text string) {
 
 func (r *Relay) answerReady(w http.ResponseWriter, req *http.Request) {
 	switch {
-	case r.ready.draining.Load():
+	case r.draining.Load():
 		reply(w, http.StatusServiceUnavailable, "draining")
 	case !r.store.healthy(req.Context()):
 		reply(w, http.StatusServiceUnavailable, "nothing can be stored")
@@ -93,7 +89,7 @@ func (r *Relay) take(w http.ResponseWriter, req *http.Request) (result string, e
 		return "", err
 	}
 	d := delivery{ID: req.Header.Get(deliveryHeader), Received: now, Event: event, Result: "ignored"}
-	if r.concerned(event) {
+	if all := r.concerned(event); len(all) > 0 {
 		fresh, err := r.store.addDelivery(req.Context(), d)
 		if err != nil {
 			return "", err
@@ -101,7 +97,9 @@ func (r *Relay) take(w http.ResponseWriter, req *http.Request) (result string, e
 		d.Result = "duplicate"
 		if fresh {
 			d.Result = "accepted"
-			r.hint(event)
+			for _, k := range all {
+				k.hint()
+			}
 		}
 	}
 	r.seen.add(d)

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -109,6 +110,37 @@ func TestAnswers(t *testing.T) {
 		if rec.Code != tt.want || !strings.Contains(rec.Body.String(), tt.says) {
 			t.Errorf("%s: %d %s, want %d %s", tt.name, rec.Code, rec.Body, tt.want, tt.says)
 		}
+	}
+}
+
+// Large deliveries take turns: one too many is to come again.
+func TestLargeOnesTakeTurns(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	r := open(t, w.watching(t, iris))
+	t.Cleanup(func() { shut(t, r) })
+	large := func(body io.Reader) *http.Request {
+		req := delivery("a", "guess", time.Now(), "")
+		req.Body, req.ContentLength = io.NopCloser(body), -1
+		return req
+	}
+	var all sync.WaitGroup
+	defer all.Wait()
+	for range relay.MaxLarge {
+		body, sent := io.Pipe()
+		defer func() { _ = sent.Close() }() // never fails
+		all.Go(func() { ask(r, large(body)) })
+		for range 2 { // the second is taken when there is a turn
+			if _, err := sent.Write(make([]byte, relay.SmallBody)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if rec := ask(r, large(strings.NewReader(strings.Repeat("x", 2*relay.SmallBody)))); rec.Code != http.StatusServiceUnavailable || rec.Header().Get("Retry-After") == "" {
+		t.Errorf("one too many: %d", rec.Code)
+	}
+	if rec := ask(r, large(strings.NewReader("{}"))); rec.Code != http.StatusUnauthorized {
+		t.Errorf("a small one: %d", rec.Code)
 	}
 }
 

@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/slipway-dev/slipway"
@@ -20,7 +22,6 @@ type Config struct {
 	Unsigned bool          // take deliveries without a signature, too
 	Poll     time.Duration // between two looks at what is promoted; default 30 s
 	Log      *slog.Logger  // default: nowhere
-	Body     time.Duration // how long a delivery may take to arrive; default 10 s
 }
 
 const (
@@ -28,6 +29,7 @@ const (
 	handingLimit = 30 * time.Second // for handing a start over; also after the order to stop
 	together     = 8                // looks without a hint at a time
 	pruneEvery   = 5 * time.Minute
+	bodyLimit    = 10 * time.Second // for a delivery to arrive
 )
 
 // Relay starts releases of what is promoted.
@@ -40,7 +42,9 @@ type Relay struct {
 	stats   *stats
 	seen    recent[delivery]
 	begun   recent[begun]
-	ready   readiness
+	body    time.Duration // bodyLimit; less in tests
+
+	draining atomic.Bool // deliveries are not welcome any more
 
 	mu     sync.Mutex
 	resume map[Starter]time.Time // a host that asked to be left alone until then
@@ -54,14 +58,14 @@ func Open(ctx context.Context, c Config) (*Relay, error) {
 		return nil, slipway.Errorf(slipway.Invalid, "", "no secret is given, so no delivery could be checked").
 			WithHint("set SLIPWAY_WEBHOOK_SECRET to the secret of the webhook in MLflow")
 	}
-	c.Poll, c.Body = cmp.Or(c.Poll, 30*time.Second), cmp.Or(c.Body, 10*time.Second)
+	c.Poll = cmp.Or(c.Poll, 30*time.Second)
 	c.Log = cmp.Or(c.Log, slog.New(slog.DiscardHandler))
 	s, err := openStore(c.Database)
 	if err != nil {
 		return nil, err
 	}
 	r := &Relay{config: c, store: s, slots: make(chan struct{}, together), large: make(chan struct{}, maxLarge), resume: map[Starter]time.Time{}}
-	r.stats = newStats()
+	r.stats, r.body = newStats(), bodyLimit
 	if err := r.remember(ctx); err != nil {
 		return nil, closing(s, storeError(c.Database, err))
 	}
@@ -85,8 +89,15 @@ func (r *Relay) remember(ctx context.Context) error {
 		r.keepers = append(r.keepers, k)
 	}
 	starts, err := r.store.starts(ctx)
-	for i := len(starts) - 1; i >= 0; i-- {
-		r.begun.add(starts[i])
+	if err != nil {
+		return err
+	}
+	for _, b := range slices.Backward(starts) {
+		r.begun.add(b)
+	}
+	deliveries, err := r.store.deliveries(ctx)
+	for _, d := range slices.Backward(deliveries) {
+		r.seen.add(d)
 	}
 	return err
 }
@@ -123,27 +134,14 @@ func (r *Relay) Promotions() []Promotion {
 	return all
 }
 
-// hint makes the keepers look that the event concerns, and reports whether
-// there are any.
-func (r *Relay) hint(e Event) bool {
-	found := false
+// concerned returns those whose promotion may have moved.
+func (r *Relay) concerned(e Event) (all []*keeper) {
 	for _, k := range r.keepers {
 		if e.concerns(k.Model) {
-			found = true
-			k.hint()
+			all = append(all, k)
 		}
 	}
-	return found
-}
-
-// concerned reports whether anything that is watched may have moved.
-func (r *Relay) concerned(e Event) bool {
-	for _, k := range r.keepers {
-		if e.concerns(k.Model) {
-			return true
-		}
-	}
-	return false
+	return all
 }
 
 // later and leave keep a host alone that asked for it.

@@ -1,7 +1,9 @@
 package relay_test
 
 import (
+	"bytes"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -81,6 +83,8 @@ func TestHeldQuarantinedAndBehindStayQuiet(t *testing.T) {
 					ask(r, delivery(fmt.Sprint(i), secret, time.Now(), moved("iris", "champion", "1")))
 					pass(time.Minute)
 				}
+				w.set(func() { w.outlook[iris] = relay.Outlook{Prospect: relay.Unknown} })
+				pass(10 * time.Minute) // a blip
 				if w.started() != "" {
 					t.Errorf("started %q", w.started())
 				}
@@ -92,6 +96,51 @@ func TestHeldQuarantinedAndBehindStayQuiet(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What is live stays so while somebody holds its target, whatever else befalls it.
+func TestLiveOnAHeldTarget(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld()
+		w.promote(iris, "1")
+		w.outlook[iris] = relay.Outlook{Prospect: relay.Nothing}
+		r, _ := running(t, w.watching(t, iris))
+		for _, p := range []relay.Prospect{relay.Nothing, relay.Frozen, relay.Unknown} {
+			w.set(func() { w.outlook[iris] = relay.Outlook{Prospect: p} })
+			pass(10 * time.Minute)
+		}
+		if w.started() != "" || stateOf(r) != relay.Live {
+			t.Errorf("started %q, %s", w.started(), stateOf(r))
+		}
+	})
+}
+
+// That a target cannot be asked is told once, and is on the page as long as it is so.
+func TestTargetThatCannotBeAskedIsTold(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		const why = "the target cannot be asked: no kubeconfig; set KUBECONFIG"
+		w := newWorld()
+		w.promote(iris, "1")
+		w.outlook[iris] = relay.Outlook{Prospect: relay.Unknown, Why: why}
+		var log bytes.Buffer
+		c := w.watching(t, iris)
+		c.Log = slog.New(slog.NewJSONHandler(&log, nil))
+		r, stop := running(t, c)
+		pass(30 * time.Minute)
+		page := func() string { return ask(r, httptest.NewRequest(http.MethodGet, "/", nil)).Body.String() }
+		if !strings.Contains(page(), why) {
+			t.Errorf("it is not on the page:\n%s", page())
+		}
+		w.set(func() { delete(w.outlook, iris) })
+		pass(10 * time.Minute)
+		if strings.Contains(page(), why) {
+			t.Errorf("it is still on the page:\n%s", page())
+		}
+		stop()
+		if n := strings.Count(log.String(), why); n != 1 {
+			t.Errorf("it is told %d times:\n%s", n, log.String())
+		}
+	})
 }
 
 // later is an error of a host that wants to be left alone.
@@ -178,6 +227,68 @@ func TestFailedThenHeld(t *testing.T) {
 	}
 }
 
+// A host has its time to list a run from when it may have taken it, however long
+// the call was.
+func TestAsksOnlyAfterTheAnswer(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld()
+		var answered time.Time
+		w.answer = func(relay.Start) (bool, error) {
+			<-time.After(25 * time.Second)
+			answered = time.Now()
+			return true, &slipway.Error{Code: slipway.Unavailable}
+		}
+		w.promote(iris, "1")
+		r, _ := running(t, w.watching(t, iris))
+		pass(5 * time.Minute)
+		if len(w.finds) != 1 || w.finds[0].Sub(answered) < 20*time.Second || stateOf(r) != relay.Started {
+			t.Errorf("answered %v, asked %v, %s", answered, w.finds, stateOf(r))
+		}
+	})
+}
+
+// What cannot be told is started again, under the same identifier.
+func TestStartsAgainWhatCannotBeTold(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld()
+		w.answer = func(relay.Start) (bool, error) {
+			w.set(func() { w.answer = nil })
+			return true, &slipway.Error{Code: slipway.Unavailable}
+		}
+		w.blind = &slipway.Error{Code: slipway.Unauthorized, Message: "no right to read"}
+		w.promote(iris, "1")
+		r, _ := running(t, w.watching(t, iris))
+		pass(5 * time.Minute)
+		if w.started() != "1 1" || w.runs[0].ID != w.runs[1].ID || stateOf(r) != relay.Started {
+			t.Errorf("started %q: %v, %s", w.started(), w.runs, stateOf(r))
+		}
+	})
+}
+
+// A host that limits requests is not asked for runs either.
+func TestLimitIsForQuestionsToo(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld()
+		w.answer = func(s relay.Start) (bool, error) {
+			<-time.After(map[slipway.ModelName]time.Duration{"wine": 5 * time.Second}[s.Model.Name])
+			return true, &slipway.Error{Code: slipway.Unavailable}
+		}
+		w.blind = &slipway.Error{Code: slipway.Unavailable, Err: later(10 * time.Minute)}
+		w.promote(iris, "1")
+		w.promote("models:/wine@champion", "1")
+		running(t, w.watching(t, iris, "models:/wine@champion"))
+		pass(9 * time.Minute)
+		if len(w.finds) != 1 {
+			t.Errorf("the host was asked %v", w.finds)
+		}
+		w.set(func() { w.blind = nil })
+		pass(5 * time.Minute)
+		if len(w.finds) != 3 {
+			t.Errorf("then it was asked %v", w.finds)
+		}
+	})
+}
+
 // One model's 429 keeps the others of its repository waiting, too.
 func TestLimitIsTheHosts(t *testing.T) {
 	bubble(t, func(t *testing.T) {
@@ -234,6 +345,40 @@ func TestRestartAsksWhatWasTaken(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The page of a relay shows what it has found, and what the one before it has received and tried.
+func TestPageRemembers(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := newWorld()
+		w.answer = func(s relay.Start) (bool, error) {
+			if s.Model.Name == "wine" {
+				return false, (&slipway.Error{Code: slipway.Unauthorized, Message: "no right"})
+			}
+			return true, &slipway.Error{Code: slipway.Unavailable, Message: "no answer"}
+		}
+		c := w.watching(t, iris, "models:/wine@champion")
+		w.promote(iris, "1")
+		w.promote("models:/wine@champion", "7")
+		r, stop := running(t, c)
+		ask(r, delivery("a", secret, time.Now(), moved("wine", "champion", "7")))
+		pass(time.Minute)
+		began := func(r *relay.Relay) string {
+			_, page, _ := strings.Cut(ask(r, httptest.NewRequest(http.MethodGet, "/", nil)).Body.String(), "What was started")
+			return page
+		}
+		check := func(name, page string) {
+			if !strings.Contains(page, `href="https://ci.example/`) || strings.Contains(page, "no answer") || !strings.Contains(page, "no right") ||
+				!strings.Contains(page, "wine@champion → 7") {
+				t.Errorf("%s:\n%s", name, page)
+			}
+		}
+		check("found", began(r))
+		stop()
+		again := open(t, c)
+		defer shut(t, again)
+		check("after a restart", began(again))
+	})
 }
 
 // What was started, or is live, is remembered over a restart.

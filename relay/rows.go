@@ -36,6 +36,25 @@ func (s *store) addDelivery(ctx context.Context, d delivery) (fresh bool, err er
 	return fresh, err
 }
 
+// deliveries returns the last that were acted on, newest first.
+func (s *store) deliveries(ctx context.Context) (all []delivery, err error) {
+	rows, err := s.db.QueryContext(ctx, "SELECT id, received, kind, model, alias, version FROM deliveries ORDER BY received DESC LIMIT ?", shown)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		d := delivery{Result: "accepted"}
+		var received int64
+		if err := rows.Scan(&d.ID, &received, &d.Event.Kind, &d.Event.Name, &d.Event.Alias, &d.Event.Version); err != nil {
+			return nil, err
+		}
+		d.Received = fromMillis(received)
+		all = append(all, d)
+	}
+	return all, rows.Err()
+}
+
 // prune forgets what nobody asks for any more.
 func (s *store) prune(ctx context.Context, now time.Time) error {
 	return s.update(ctx, func(tx *sql.Tx) error {
@@ -53,7 +72,7 @@ func (s *store) putPromotion(ctx context.Context, p Promotion) error {
 	return s.update(ctx, func(tx *sql.Tx) error {
 		_, err := tx.Exec("INSERT OR REPLACE INTO promotions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", p.Model, p.Environment, string(p.Version),
 			string(p.State), p.Start, millis(p.Tried), p.Attempts, millis(p.Since), millis(p.Changed), millis(p.Next), p.Where, p.Why)
-		if err != nil || p.State != Starting && p.State != Started {
+		if err != nil || !p.tried() {
 			return err
 		}
 		_, err = tx.Exec("INSERT INTO starts VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET place = excluded.place, why = excluded.why",

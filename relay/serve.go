@@ -35,7 +35,7 @@ func (r *Relay) Serve(ctx context.Context, l net.Listener) error {
 		}
 		served <- nil
 	}()
-	context.AfterFunc(running, func() { r.ready.draining.Store(true) })
+	context.AfterFunc(running, func() { r.draining.Store(true) })
 	r.Run(running)
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainWithin)
 	defer cancel()
@@ -50,9 +50,9 @@ func (r *Relay) httpServer() *http.Server {
 	var open atomic.Int64
 	return &http.Server{
 		Handler:           r,
-		ReadHeaderTimeout: min(5*time.Second, r.config.Body),
-		ReadTimeout:       r.config.Body,
-		WriteTimeout:      r.config.Body + 10*time.Second,
+		ReadHeaderTimeout: min(5*time.Second, r.body),
+		ReadTimeout:       r.body,
+		WriteTimeout:      r.body + 10*time.Second,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    maxHeader,
 		ErrorLog:          slog.NewLogLogger(r.config.Log.Handler(), slog.LevelDebug),

@@ -25,10 +25,10 @@ const replayWindow = 5 * time.Minute
 // maxDeliveryID bounds a delivery's identifier, in bytes: MLflow's are UUIDs.
 const maxDeliveryID = 128
 
-// Sign returns the signature MLflow gives a delivery: "v1," and the base64 of
+// sign returns the signature MLflow gives a delivery: "v1," and the base64 of
 // HMAC-SHA256 over identifier, timestamp and raw body, joined by dots, with
 // the secret's own bytes.
-func Sign(secret, id, timestamp string, body []byte) string {
+func sign(secret, id, timestamp string, body []byte) string {
 	mac := hmac.New(sha256.New, []byte(secret))
 	mac.Write([]byte(id + "." + timestamp + ".")) // a hash's Write never fails
 	mac.Write(body)
@@ -69,7 +69,7 @@ func (r *Relay) checkSignature(h http.Header, body []byte) error {
 	}
 	good := false
 	for _, secret := range r.config.Secrets {
-		if hmac.Equal(given, []byte(Sign(secret, h.Get(deliveryHeader), h.Get(timestampHeader), body))) {
+		if hmac.Equal(given, []byte(sign(secret, h.Get(deliveryHeader), h.Get(timestampHeader), body))) {
 			good = true
 		}
 	}

@@ -34,10 +34,20 @@ type simulation struct {
 
 	mu    sync.Mutex
 	relay *relay.Relay // nil: killed
+	since time.Time    // when it came
 	runs  []simulated
 	live  map[string]slipway.Version // by name
+	moved map[string]simulatedMove   // the last one, by name
+	calm  int                        // promotions that a relay had the time to see
 	kills int
 	dead  chan struct{} // asks for the next relay
+}
+
+// simulatedMove is a promotion.
+type simulatedMove struct {
+	version slipway.Version
+	at      time.Time
+	brought bool // a run found it
 }
 
 // simulated is a workflow run that the host has taken.
@@ -51,6 +61,8 @@ const (
 	simulatedEach    = 50 // promotions of each
 	simulatedRelease = 40 * time.Second
 	simulatedListing = 10 * time.Second // until the host lists what it has taken
+	simulatedCalm    = 6 * time.Minute  // now and then, without a promotion
+	simulatedDue     = 4 * time.Minute  // by which a relay that lives has brought what is promoted
 )
 
 func TestNothingIsMissedAndNothingStartsTwice(t *testing.T) {
@@ -64,7 +76,7 @@ func TestNothingIsMissedAndNothingStartsTwice(t *testing.T) {
 }
 
 func simulate(t *testing.T, seed uint64) {
-	s := &simulation{t: t, random: rand.New(rand.NewPCG(seed, 7)), live: map[string]slipway.Version{}, dead: make(chan struct{}, 1)}
+	s := &simulation{t: t, random: rand.New(rand.NewPCG(seed, 7)), live: map[string]slipway.Version{}, moved: map[string]simulatedMove{}, dead: make(chan struct{}, 1)}
 	s.mlflow = mlflowtest.NewServer(mlflowtest.Config{})
 	s.register()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -77,6 +89,10 @@ func simulate(t *testing.T, seed uint64) {
 			if s.chance(0.05) {
 				s.kill()
 			}
+		}
+		if version%10 == 0 {
+			<-time.After(simulatedCalm)
+			s.checkCalm()
 		}
 	}
 	<-time.After(15 * time.Minute) // all that was to happen has
@@ -110,7 +126,7 @@ func (s *simulation) keepRunning(ctx context.Context, database string) {
 			c.Watch = append(c.Watch, relay.Watched{Model: slipway.ModelRef{Name: slipway.ModelName(m), Alias: "champion"}, Environment: "production", Starter: s})
 		}
 		r := open(s.t, c)
-		s.set(func() { s.relay = r })
+		s.set(func() { s.relay, s.since = r, time.Now() })
 		running, stop := context.WithCancel(ctx)
 		ended := make(chan struct{})
 		go func() { r.Run(running); close(ended) }()
@@ -179,6 +195,7 @@ func (s *simulation) promote(name string, version int) {
 	if code, said := s.ask(http.MethodPost, "registered-models/alias", body); code != http.StatusOK {
 		s.t.Errorf("promoting: %d %s", code, said)
 	}
+	s.set(func() { s.moved[name] = simulatedMove{version: slipway.Version(strconv.Itoa(version)), at: time.Now()} })
 	id, sent, event := fmt.Sprintf("%s-%d", name, version), time.Now(), moved(name, "champion", slipway.Version(strconv.Itoa(version)))
 	for range map[bool]int{true: 0, false: 1}[s.chance(0.25)] + map[bool]int{true: 2, false: 0}[s.chance(0.2)] {
 		late := s.upTo(time.Minute)
@@ -246,7 +263,13 @@ func (s *simulation) Start(_ context.Context, what relay.Start) (string, error) 
 	s.set(func() { s.runs = append(s.runs, simulated{what, time.Now()}) })
 	time.AfterFunc(simulatedRelease, func() { // it looks again what is promoted
 		v := s.champion(string(what.Model.Name))
-		s.set(func() { s.live[string(what.Model.Name)] = v })
+		s.set(func() {
+			s.live[string(what.Model.Name)] = v
+			if m := s.moved[string(what.Model.Name)]; m.version == v {
+				m.brought = true
+				s.moved[string(what.Model.Name)] = m
+			}
+		})
 	})
 	if s.chance(0.02) {
 		s.kill()
@@ -273,6 +296,24 @@ func (s *simulation) Find(_ context.Context, what relay.Start) (string, bool, er
 	return "", false, nil
 }
 
+// checkCalm wants what stayed promoted while a relay lived to have been brought.
+func (s *simulation) checkCalm() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name, m := range s.moved {
+		seen := m.at
+		if s.since.After(seen) {
+			seen = s.since
+		}
+		if s.relay == nil || time.Since(seen) < simulatedDue {
+			continue
+		}
+		if s.calm++; !m.brought {
+			s.t.Errorf("%s %s is not live %v after it was promoted, and a relay had %v for it", name, m.version, time.Since(m.at), time.Since(seen))
+		}
+	}
+}
+
 func (s *simulation) check() {
 	count := map[string]map[slipway.Version]int{}
 	for _, run := range s.runs {
@@ -296,5 +337,8 @@ func (s *simulation) check() {
 	if s.kills < 10 {
 		s.t.Errorf("the relay was killed %d times: too few to show anything", s.kills)
 	}
-	s.t.Logf("%d promotions, %d runs, %d kills", simulatedModels*simulatedEach, len(s.runs), s.kills)
+	if s.calm < 30 {
+		s.t.Errorf("a relay had the time for %d promotions: too few to show anything", s.calm)
+	}
+	s.t.Logf("%d promotions, of which a relay had the time for %d, %d runs, %d kills", simulatedModels*simulatedEach, s.calm, len(s.runs), s.kills)
 }

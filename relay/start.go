@@ -14,10 +14,14 @@ import (
 func (k *keeper) settle(ctx context.Context, p Promotion) Promotion {
 	now, listed := time.Now(), p.Changed.Add(settling)
 	finder, ok := k.Starter.(Finder)
+	left := k.later(k.Starter)
 	switch {
 	case !ok:
 		p.Next = time.Time{}
 		return p.become(Waiting, p.Why, now)
+	case now.Before(left):
+		p.Next = left
+		return p
 	case now.Before(p.Next):
 		return p
 	case now.Before(listed):
@@ -64,7 +68,6 @@ func (k *keeper) start(ctx context.Context, p Promotion) time.Duration {
 	} else {
 		p = k.notTaken(ctx, p, err, now)
 	}
-	k.begun.put(begun{p.Start, p.Model, p.Environment, p.Version, now, p.Where, p.Why}, func(b begun) bool { return b.ID == p.Start })
 	if err := k.keep(context.WithoutCancel(ctx), p); err != nil {
 		return k.failed(ctx, true, err)
 	}
@@ -115,6 +118,9 @@ func (k *keeper) notTaken(ctx context.Context, p Promotion, err error, now time.
 		p.Next = time.Time{}
 		return p.become(Started, reason(err), now)
 	case slipway.Retryable(err) && finds:
+		if listed := now.Add(settling); p.Next.Before(listed) { // the call may have taken as long as that
+			p.Next = listed
+		}
 		p.Why = reason(err)
 		return p
 	}

@@ -60,7 +60,7 @@ func (r *Relay) metrics() string {
 		in[p.State]++
 	}
 	fmt.Fprint(&b, "# HELP slipway_relay_promotions Models and environments that are watched, by state.\n# TYPE slipway_relay_promotions gauge\n")
-	for _, s := range []State{Empty, Waiting, Starting, Started, Live, Quarantined} {
+	for _, s := range []State{Empty, Waiting, Held, Starting, Started, Live, Quarantined} {
 		fmt.Fprintf(&b, "slipway_relay_promotions{state=%q} %d\n", s, in[s])
 	}
 	return b.String()

@@ -30,6 +30,7 @@ type world struct {
 	runs   []relay.Start                   // that the host took
 	answer func(relay.Start) (bool, error) // whether it takes one, and what it says
 	blind  error                           // what Find says
+	finds  []time.Time                     // when it was called
 }
 
 func newWorld() *world {
@@ -71,12 +72,16 @@ func (w *world) Start(_ context.Context, s relay.Start) (string, error) {
 func (w *world) Find(_ context.Context, s relay.Start) (string, bool, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.finds = append(w.finds, time.Now())
+	if w.blind != nil {
+		return "", false, w.blind
+	}
 	for _, run := range w.runs {
 		if run.ID == s.ID {
-			return "https://ci.example/" + s.ID, true, w.blind
+			return "https://ci.example/" + s.ID, true, nil
 		}
 	}
-	return "", false, w.blind
+	return "", false, nil
 }
 
 func (w *world) set(f func()) {

@@ -241,14 +241,8 @@ func urlOf(r slipway.Release) string {
 	return "http://" + ref.Host
 }
 
-// concluded tells people and the CI system how a release ended.
-func (p *program) concluded(out rollout.Outcome) error {
-	p.tellEnd(out)
-	return p.concludedInCI(out)
-}
-
-// concludedInCI tells the CI system: outputs, an annotation where it did not
-// become live, and the summary.
+// concludedInCI tells the CI system how a release ended: outputs, an annotation
+// where it did not become live, and the summary.
 func (p *program) concludedInCI(out rollout.Outcome) error {
 	if p.ci == nil {
 		return nil

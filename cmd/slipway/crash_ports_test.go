@@ -95,6 +95,10 @@ func (m watchedModels) Resolve(ctx context.Context, ref slipway.ModelRef) (mlflo
 	return told(m.watch, "models.Resolve", func() (mlflow.Version, error) { return m.modelRegistry.Resolve(ctx, ref) })
 }
 
+func (m watchedModels) Promoted(ctx context.Context, ref slipway.ModelRef) (mlflow.Version, error) {
+	return told(m.watch, "models.Promoted", func() (mlflow.Version, error) { return m.modelRegistry.Promoted(ctx, ref) })
+}
+
 func (m watchedModels) AwaitReady(ctx context.Context, v mlflow.Version, limit time.Duration) (mlflow.Version, error) {
 	return told(m.watch, "models.AwaitReady", func() (mlflow.Version, error) { return m.modelRegistry.AwaitReady(ctx, v, limit) })
 }

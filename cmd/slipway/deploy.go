@@ -109,8 +109,18 @@ func (j *journey) deploy(ctx context.Context) (rollout.Outcome, error) {
 	case errors.As(err, &moved):
 		return rollout.Outcome{Kind: waits, Message: moved.Error()}, nil
 	}
+	out.Release = j.ofThis(out.Release, err)
 	j.settle(ctx, &out, err)
 	return out, err
+}
+
+// ofThis is the release of an outcome, or the journey's own where it failed
+// before there was another.
+func (j *journey) ofThis(r slipway.Release, err error) slipway.Release {
+	if r.ID == "" && err != nil {
+		return j.release
+	}
+	return r
 }
 
 // prepare makes the release of a version: validated, built and pushed. It is
@@ -160,13 +170,12 @@ func (j *journey) restart(version slipway.ModelVersion) error {
 	return nil
 }
 
-// settle records how the release ended in the model registry, and tells the
-// end where the driver has not.
+// settle records how the release ended in the model registry, tells people, and
+// tells the end in the log where the driver has not.
 func (j *journey) settle(ctx context.Context, out *rollout.Outcome, err error) {
-	if out.Release.ID == "" && err != nil {
-		out.Release = j.release
-	}
 	j.record(ctx, *out)
+	j.inherit(&out.Release)
+	j.tellEnd(*out)
 	if err == nil {
 		j.farewell(*out)
 	}

@@ -157,10 +157,8 @@ func webhook(ctx context.Context, registry examinedModels, hook mlflow.Webhook) 
 		return bad(check, hook.Name, "mend its URL in MLflow", "its URL names no host")
 	case !hook.Active:
 		return note(check, hook.Name, "enable it in MLflow", "it is switched off; %s", polled)
-	case to.Hostname() == "api.github.com" || strings.Contains(to.Path, "/api/v3/repos/"):
-		return bad(check, hook.Name, byItself, "%s cannot take it: GitHub wants a token in a header and event_type in the body, and MLflow can send neither", to.Host)
-	case strings.Contains(to.Path, "/_apis/") && !strings.Contains(to.Path, "/distributedtask/webhooks/"):
-		return bad(check, hook.Name, byItself, "%s cannot take it: Azure DevOps wants a token in a header, and MLflow can send none", to.Host)
+	case cannotHear(to) != "":
+		return bad(check, hook.Name, byItself, "%s cannot take it: %s", to.Host, cannotHear(to))
 	case !strings.HasPrefix(hook.Name, "slipway"):
 		return skip(check, hook.Name, "to %s; not tested: only those called slipway… are, for a test looks real to a receiver", to.Host)
 	case ctx.Err() != nil:

@@ -93,8 +93,15 @@ func emailFrom(c configNotify, getenv func(string) string) notifier {
 // githubFrom makes deployments only where that is asked for: a job with an
 // environment of GitHub's has GitHub make them.
 func githubFrom(c configNotify, getenv func(string) string) notifier {
-	asked, err := strconv.ParseBool(getenv("SLIPWAY_GITHUB_DEPLOYMENTS"))
-	n := notifier{name: "github", asked: c.GitHub && err != nil || asked}
+	asked := c.GitHub
+	if said := getenv("SLIPWAY_GITHUB_DEPLOYMENTS"); said != "" {
+		var err error
+		if asked, err = strconv.ParseBool(said); err != nil {
+			return notifier{name: "github", asked: true, err: slipway.Errorf(slipway.Invalid, "reading SLIPWAY_GITHUB_DEPLOYMENTS", "%q is neither true nor false", said).
+				WithHint("set SLIPWAY_GITHUB_DEPLOYMENTS to true or false")}
+		}
+	}
+	n := notifier{name: "github", asked: asked}
 	if getenv("GITHUB_TOKEN") == "" {
 		n.missing = "GITHUB_TOKEN"
 	}
@@ -123,11 +130,11 @@ func (n notifier) made(channel notify.Notifier, err error) notifier {
 type telling struct {
 	herald *notify.Herald             // nil: there is nobody to tell
 	wrong  []notifier                 // that are set up wrong
-	ending map[slipway.ReleaseID]bool // whose end this run tells
+	begun  map[slipway.ReleaseID]bool // of which this run has told that they are on their way
 }
 
 func newTelling(all []notifier) *telling {
-	t := &telling{ending: map[slipway.ReleaseID]bool{}}
+	t := &telling{begun: map[slipway.ReleaseID]bool{}}
 	var channels []notify.Notifier
 	for _, n := range all {
 		switch {

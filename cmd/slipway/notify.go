@@ -38,7 +38,7 @@ func (cmd notifyCommand) Run(ctx context.Context, p *program) error {
 		return err
 	}
 	out := rollout.OutcomeOf(r, r.Previous)
-	if kind := rollout.Kind(cmd.Status); kind != "" && kind != out.Kind {
+	if kind := rollout.Kind(cmd.Status); outvotes(kind, out) {
 		out.Kind, out.Message = kind, r.Model.String()+": "+cmd.Status
 	}
 	p.tellLeft(out)
@@ -50,6 +50,19 @@ func (cmd notifyCommand) Run(ctx context.Context, p *program) error {
 	return p.result(out, func(w io.Writer) { fmt.Fprintln(w, clean(mark(out.Kind)+headline(out))) })
 }
 
+// outvotes reports whether a status says more than the release. A step that was
+// cut short may say otherwise than the one after it, which has ended the
+// release: then the release says it.
+func outvotes(kind rollout.Kind, out rollout.Outcome) bool {
+	switch kind {
+	case "", out.Kind:
+		return false
+	case rollout.Held, rollout.Quarantined, rollout.Nothing:
+		return true
+	}
+	return !out.Release.Phase.Ended()
+}
+
 // tellLeft tells the channels that no job before has told. Whatever has not
 // ended by now is left as it is.
 func (p *program) tellLeft(out rollout.Outcome) {
@@ -58,8 +71,8 @@ func (p *program) tellLeft(out rollout.Outcome) {
 	case out.Kind == rollout.Unverified || out.Kind == rollout.Unfinished && r.Phase.Moved():
 		out.Kind, out.Hint = rollout.Unfinished, "slipway recover "+r.Target
 	case out.Kind == rollout.Unfinished:
-		out.Message = fmt.Sprintf("%s came no further than %s; nothing was changed", nameOf(r), r.Phase)
-		out.Hint = "the log of the step after it says why"
+		out.Message = fmt.Sprintf("%s came no further than %s, as far as the steps have handed on", nameOf(r), r.Phase)
+		out.Hint = orElse(orNothing("slipway status ", r.Target), "the log of the step after it says why")
 	}
 	p.tellEnd(out)
 }
@@ -112,7 +125,7 @@ func (p *program) tellTest(ctx context.Context, herald *notify.Herald) map[strin
 	herald.Tell(m)
 	ctx, cancel := context.WithTimeout(ctx, notify.Limit)
 	defer cancel()
-	for _, told := range herald.Close(ctx) {
+	for _, told := range herald.Wait(ctx) {
 		errs[told.Channel] = told.Err
 	}
 	return errs

@@ -43,6 +43,7 @@ type ports struct {
 // modelRegistry is what a release needs of MLflow.
 type modelRegistry interface {
 	Resolve(context.Context, slipway.ModelRef) (mlflow.Version, error)
+	Promoted(context.Context, slipway.ModelRef) (mlflow.Version, error)
 	AwaitReady(context.Context, mlflow.Version, time.Duration) (mlflow.Version, error)
 	Download(ctx context.Context, v mlflow.Version, dir string, progress func(done, total int64)) ([]mlmodel.File, error)
 	SetTag(ctx context.Context, name slipway.ModelName, version slipway.Version, key, value string) error

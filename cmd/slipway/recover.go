@@ -19,6 +19,9 @@ func (cmd recoverCommand) Run(ctx context.Context, p *program, c *cli) error {
 		return err
 	}
 	out, err := j.driver().Recover(ctx)
+	if out.Release.ID != "" && out.Release.ID == j.release.ID {
+		return j.finish(ctx, cmd.handover(), out, err)
+	}
 	j.settle(ctx, &out, err)
 	return j.say([]outcomeResult{j.outcome(out, err)}, endedAs(out, err))
 }

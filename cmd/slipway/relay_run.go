@@ -37,8 +37,9 @@ type runStarter struct {
 	of                 map[string]string        // from model and environment to the target
 }
 
-// notForRuns are secrets of the relay that a release has no use for.
-var notForRuns = []string{secretVariable, "SLIPWAY_GITHUB_APP_ID", "SLIPWAY_GITHUB_APP_KEY", "GH_TOKEN", "GITHUB_TOKEN", "AZURE_DEVOPS_EXT_PAT"}
+// notForRuns are secrets of the relay that a release has no use for. With
+// GITHUB_TOKEN it makes deployments on GitHub (docs/notifications.md).
+var notForRuns = []string{secretVariable, "SLIPWAY_GITHUB_APP_ID", "SLIPWAY_GITHUB_APP_KEY", "GH_TOKEN", "AZURE_DEVOPS_EXT_PAT"}
 
 func newRunStarter(cmd relayCommand, config string, log *slog.Logger) (*runStarter, error) {
 	executable, err := os.Executable()
@@ -139,6 +140,8 @@ type ranError struct{ error }
 // Done tells the relay.
 func (ranError) Done() bool { return true }
 
+func (e ranError) Unwrap() error { return e.error }
+
 // runError says what the end of a release means. What it left on the target is
 // asked there: a rollback is quarantined, and what is live is live.
 func runError(err error, exit int, result []byte) error {
@@ -147,14 +150,11 @@ func runError(err error, exit int, result []byte) error {
 	case exitLive, exitRolledBack:
 		return nil
 	case exitNeedsPerson:
-		return ranError{slipway.Errorf(slipway.Conflict, op, "a person is needed: slipway explain").WithHint("slipway explain")}
-	case exitUsage:
-		return ranError{slipway.Errorf(slipway.Invalid, op, "the configuration is wrong: see the log").WithHint("slipway doctor")}
+		return ranError{slipway.Errorf(slipway.Conflict, op, "a person is needed").WithHint("slipway explain")}
+	case exitUsage: // tried again: somebody mends it
+		return slipway.Errorf(slipway.Invalid, op, "the configuration is wrong: see the log").WithHint("slipway doctor")
 	case exitFailed:
-		if why := refusedFor(result); why != nil {
-			return ranError{why}
-		}
-		return slipway.Errorf(slipway.Unavailable, op, "it failed and nothing was changed: see the log")
+		return failedFor(result)
 	}
 	var ended *exec.ExitError
 	if errors.As(err, &ended) { // killed
@@ -163,17 +163,22 @@ func runError(err error, exit int, result []byte) error {
 	return &slipway.Error{Op: op, Code: slipway.Unavailable, Err: err}
 }
 
-// refusedFor returns why a release failed for good; nil: it may go well another
-// time.
-func refusedFor(result []byte) error {
+// failedFor returns why a release failed, and whether that was for good.
+func failedFor(result []byte) error {
+	const op = "releasing here"
 	var outcomes []rollout.Outcome
-	if err := json.Unmarshal(result, &outcomes); err != nil {
-		return nil //nolint:nilerr // it did not come to saying anything
-	}
+	_ = json.Unmarshal(result, &outcomes) // it may not have come to saying anything
 	for _, out := range outcomes {
-		if f := out.Release.Failure; f != nil && f.Code != slipway.Unavailable && f.Code != slipway.Exhausted {
-			return slipway.Errorf(f.Code, "releasing here", "%s: %s", f.Step, f.Problem.Message).WithHint("%s", f.Problem.Hint)
+		f := out.Release.Failure
+		if f == nil {
+			continue
 		}
+		why := slipway.Errorf(f.Code, op, "%s: %s", f.Step, f.Problem.Message).WithHint("%s", f.Problem.Hint)
+		switch f.Code {
+		case slipway.Unavailable, slipway.Exhausted, slipway.Unauthorized: // it may go well another time, or when somebody mends it
+			return why
+		}
+		return ranError{why}
 	}
-	return nil
+	return slipway.Errorf(slipway.Unavailable, op, "it failed and nothing was changed: see the log")
 }

@@ -19,7 +19,7 @@ import (
 
 	"github.com/slipway-dev/slipway"
 	"github.com/slipway-dev/slipway/e2e"
-	"github.com/slipway-dev/slipway/relay"
+	"github.com/slipway-dev/slipway/mlflow/mlflowtest"
 )
 
 // TestRelayScripts runs testdata/relay: slipway relay as users run it, which
@@ -126,12 +126,17 @@ func TestRelayStartsTheWorkflow(t *testing.T) {
 		if err := w.client.SetAlias(t.Context(), "iris", "champion", "2"); err != nil {
 			t.Fatal(err)
 		}
-		if deliver(t, address, "a-guess") || !deliver(t, address, "new-secret-0123456") {
+		if deliver(t, address, "a-guess", "one") || !deliver(t, address, "new-secret-0123456", "one") {
 			t.Error("the wrong webhook is taken")
 		}
 		expect(t, <-got, "2") // the next look is in an hour
 	})
-	run(func() {})
+	run(func() {
+		if !deliver(t, address, "old-secret-0123456", "two") {
+			t.Error("a webhook is not taken")
+		}
+		awaitPage(t, "http://"+address+"/metrics", `looks_total{result="answered"} 2`) // so that the first has come to its end
+	})
 	if len(got) > 0 {
 		t.Errorf("the relay after it starts %v", <-got)
 	}
@@ -152,30 +157,41 @@ func expect(t *testing.T, got map[string]string, version string) {
 
 func awaitReady(t *testing.T, address string) {
 	t.Helper()
+	awaitPage(t, "http://"+address+"/ready")
+}
+
+// awaitPage asks until the answer has the texts.
+func awaitPage(t *testing.T, page string, texts ...string) {
+	t.Helper()
+	limit := time.After(2 * time.Minute)
 	for {
-		if res, err := http.Get("http://" + address + "/ready"); err == nil {
+		if res, err := http.Get(page); err == nil {
+			body, err := io.ReadAll(res.Body)
 			res.Body.Close()
-			return
+			if err == nil && hasAll(string(body), texts) {
+				return
+			}
 		}
 		select {
 		case <-time.After(20 * time.Millisecond):
-		case <-t.Context().Done():
-			t.Fatal("the relay is never ready")
+		case <-limit:
+			t.Fatalf("%s never has %q", page, texts)
 		}
 	}
 }
 
-// webhook sends what MLflow sends when iris@champion moves.
-func deliver(t *testing.T, address, secret string) bool {
+// deliver sends what MLflow sends when iris@champion moves, and reports whether
+// it is taken.
+func deliver(t *testing.T, address, secret, id string) bool {
 	t.Helper()
 	body, at := `{"entity": "model_version_alias", "action": "created", "data": {"name": "iris", "alias": "champion", "version": "1"}}`, fmt.Sprint(time.Now().Unix())
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+address+"/webhook", strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
-	req.Header.Set("X-MLflow-Delivery-Id", "delivery-1")
+	req.Header.Set("X-MLflow-Delivery-Id", id)
 	req.Header.Set("X-MLflow-Timestamp", at)
-	req.Header.Set("X-MLflow-Signature", relay.Sign(secret, "delivery-1", at, []byte(body)))
+	req.Header.Set("X-MLflow-Signature", mlflowtest.Sign(secret, id, at, []byte(body)))
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Fatal(err)
@@ -206,31 +222,36 @@ func TestParseStart(t *testing.T) {
 func TestWhatTheEndOfAReleaseMeans(t *testing.T) {
 	t.Parallel()
 	failed := func(code string) []byte {
-		return []byte(`[{"kind": "failed", "release": {"schemaVersion": 1, "failure": {"step": "validate", "code": "` + code + `", "problem": {"message": "m"}}}, "message": "m"}]`)
+		return []byte(`[{"kind": "failed", "release": {"schemaVersion": 1, "failure": {"step": "validate", "code": "` + code + `", "problem": {"message": "m", "hint": "mend it"}}}, "message": "m"}]`)
 	}
+	const good, again, never = "good", "tried again", "never again"
 	for _, tt := range []struct {
 		name   string
 		exit   int
 		result []byte
-		again  bool
-		good   bool
+		means  string
+		says   string
 	}{
-		{"live", exitLive, nil, false, true},
-		{"rolled back", exitRolledBack, nil, false, true},
-		{"a person is needed", exitNeedsPerson, nil, false, false},
-		{"wrong usage", exitUsage, nil, false, false},
-		{"the model is bad", exitFailed, failed("invalid"), false, false},
-		{"the image registry is away", exitFailed, failed("unavailable"), true, false},
-		{"the disk is full", exitFailed, failed("exhausted"), true, false},
-		{"nobody knows why", exitFailed, []byte("{"), true, false},
-		{"killed", -1, nil, true, false},
-		{"interrupted by somebody", exitInterrupted, nil, true, false},
+		{"live", exitLive, nil, good, ""},
+		{"rolled back", exitRolledBack, nil, good, ""},
+		{"a person is needed", exitNeedsPerson, nil, never, "a person is needed; slipway explain"},
+		{"wrong usage", exitUsage, nil, again, "the configuration is wrong: see the log; slipway doctor"},
+		{"the model is bad", exitFailed, failed("invalid"), never, "validate: m; mend it"},
+		{"the image registry is away", exitFailed, failed("unavailable"), again, "validate: m; mend it"},
+		{"the disk is full", exitFailed, failed("exhausted"), again, "validate: m; mend it"},
+		{"a password has expired", exitFailed, failed("unauthorized"), again, "validate: m; mend it"},
+		{"nobody knows why", exitFailed, []byte("{"), again, "see the log"},
+		{"killed", -1, nil, again, ""},
+		{"interrupted by somebody", exitInterrupted, nil, again, ""},
 	} {
 		err := runError(nil, tt.exit, tt.result)
 		var ran ranError
-		done := errors.As(err, &ran)
-		if (err == nil) != tt.good || slipway.Retryable(err) != tt.again || done == tt.again && !tt.good {
-			t.Errorf("%s: %v, done %v", tt.name, err, done)
+		means := map[bool]string{true: never, false: again}[errors.As(err, &ran)]
+		if err == nil {
+			means = good
+		}
+		if means != tt.means || err != nil && !strings.HasSuffix(mended(err), tt.says) {
+			t.Errorf("%s: %s, %s; want %s, %s", tt.name, means, mended(err), tt.means, tt.says)
 		}
 	}
 }

@@ -61,6 +61,10 @@ func (b *relayBuilder) watch(s settings, starter relay.Starter) error {
 	if err != nil {
 		return err
 	}
+	blind, unread := j.journal.(unreadJournal)
+	if _, here := starter.(*runStarter); here && unread { // a release could not go there either
+		return blind.err
+	}
 	w := relay.Watched{Model: s.ref, Environment: s.environment, Starter: starter}
 	if b.world.find(w) != nil {
 		return usageError{usagef("%s lists %s in %s twice", b.file.path, s.ref, s.environment).WithHint("take one of them out")}
@@ -89,7 +93,11 @@ func (w *relayWorld) put(x relay.Watched, j *journey) {
 
 // Promoted is part of relay.World.
 func (w *relayWorld) Promoted(ctx context.Context, x relay.Watched) (slipway.Version, error) {
-	version, err := w.find(x).resolved(ctx)
+	registry, err := w.find(x).models()
+	if err != nil {
+		return "", err
+	}
+	version, err := registry.Promoted(ctx, x.Model)
 	if slipway.CodeOf(err) == slipway.NotFound {
 		return "", nil
 	}
@@ -102,7 +110,7 @@ func (w *relayWorld) Outlook(ctx context.Context, x relay.Watched, v slipway.Ver
 	version := slipway.ModelVersion{Name: x.Model.Name, Version: v}
 	would, err := j.outlook(ctx, version)
 	if err != nil {
-		return relay.Outlook{Prospect: relay.Unknown, Why: "the target cannot be asked: " + err.Error()}
+		return relay.Outlook{Prospect: relay.Unknown, Why: "the target cannot be asked: " + mended(err)}
 	}
 	switch would {
 	case "nothing-to-do":
@@ -124,12 +132,30 @@ func (j *journey) turn(ctx context.Context, version slipway.ModelVersion) relay.
 	record, err := j.recordOf(ctx, j.afterTarget)
 	switch {
 	case err != nil: // the release would fail on it
-		return relay.Outlook{Prospect: relay.Behind, Why: j.after + " cannot be asked: " + err.Error()}
+		return relay.Outlook{Prospect: relay.Behind, Why: j.after + " cannot be asked: " + mended(err)}
 	case !wasVerified(record, version):
 		return relay.Outlook{Prospect: relay.Behind, Why: j.after + " has not verified it"}
 	}
 	return relay.Outlook{Prospect: relay.Due}
 }
+
+// mended is why something failed and what mends it.
+func mended(err error) string {
+	if hint := slipway.HintOf(err); hint != "" {
+		return err.Error() + "; " + hint
+	}
+	return err.Error()
+}
+
+// unreadJournal is that of a cluster which this machine does not reach: the
+// workflow or the pipeline does.
+type unreadJournal struct {
+	slipway.Journal
+	err error // why
+}
+
+// Load says why.
+func (u unreadJournal) Load(context.Context) (slipway.Record, error) { return slipway.Record{}, u.err }
 
 // shareConnections lets all targets and journeys of this process have what they
 // need once: a relay looks at many of them for a long time.
@@ -143,7 +169,10 @@ func (p *program) shareConnections(mlflow string) {
 			return world, nil
 		}
 		world := *registries
-		if err := p.wireTarget(&world, s); err != nil {
+		switch err := p.wireTarget(&world, s); {
+		case err != nil && s.to.Scheme == "kubernetes":
+			world.journal = unreadJournal{err: err}
+		case err != nil:
 			return nil, err
 		}
 		known[s.targetText()] = &world

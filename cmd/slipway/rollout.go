@@ -213,14 +213,15 @@ type outcomeResult struct {
 	asked slipway.ModelRef
 }
 
-// finish keeps what became of the release for the next step, and says it.
+// finish keeps what became of the step's release for the next one, and says it.
 func (j *journey) finish(ctx context.Context, h handover, out rollout.Outcome, err error) error {
+	out.Release = j.ofThis(out.Release, err)
 	j.settle(ctx, &out, err)
-	j.carry(&out.Release)
 	if out.Release.ID != "" {
 		if err := h.write(out.Release); err != nil {
 			return err
 		}
+		j.handed = append(j.handed, handing{out.Release, h.write})
 	}
 	return j.say([]outcomeResult{j.outcome(out, err)}, endedAs(out, err))
 }
@@ -236,9 +237,10 @@ func (j *journey) outcome(out rollout.Outcome, err error) outcomeResult {
 // say prints outcomes and passes on how the command ends.
 func (p *program) say(results []outcomeResult, err error) error {
 	for _, r := range results {
-		if told := p.concluded(r.Outcome); told != nil {
+		if told := p.concludedInCI(r.Outcome); told != nil {
 			p.story.warn("record", "%v", told)
 		}
+		p.handed = append(p.handed, handing{r.Release, func(again slipway.Release) error { return p.outputs(again, string(r.Kind)) }})
 	}
 	printed := p.result(results, func(w io.Writer) {
 		for _, r := range results {

@@ -27,6 +27,7 @@ type program struct {
 	connect        func(settings) (*ports, error)
 	config         string        // slipway.yaml, as --config names it
 	telling        *telling      // how it tells what became of releases; nil: there was nothing to tell
+	handed         []handing     // what it has handed on
 	lease          time.Duration // how long a cluster's lock outlives its holder; 0: as package kube has it
 }
 

@@ -104,7 +104,9 @@ func headline(out rollout.Outcome) string {
 		}
 		return fmt.Sprintf("%s was rolled back; %s serves in %s", nameOf(r), serving, where)
 	case rollout.Failed:
-		return fmt.Sprintf("%s was not rolled out in %s; nothing was changed", nameOf(r), where)
+		if nameOf(r) != "" {
+			return fmt.Sprintf("%s was not rolled out in %s; nothing was changed", nameOf(r), where)
+		}
 	}
 	return orElse(out.Message, string(out.Kind))
 }

@@ -17,12 +17,14 @@ import (
 // interrupted run to end.
 const interruptedTelling = 3 * time.Second
 
-// tells returns how this run tells, once there is something to tell. A
-// configuration that cannot be read is the command's own to complain of.
+// tells returns how this run tells, once there is something to tell. Of a
+// configuration that cannot be read only those commands complain themselves that
+// need it for more.
 func (p *program) tells() *telling {
 	if p.telling == nil {
 		c, err := readConfig(p.config)
 		if err != nil {
+			p.story.warn("notify", "the channels of the configuration are not told: %s", onOneLine(err))
 			c = &config{}
 		}
 		p.telling = newTelling(notifiers(c.Notify, p.getenv))
@@ -44,37 +46,55 @@ func (j *journey) tellBegun(e slipway.Event) {
 	}
 	m := messageOf(rollout.Outcome{Release: j.release})
 	m.Kind, m.Title = notify.Begun, fmt.Sprintf("%s is on its way to %s", nameOf(j.release), orElse(j.release.Environment, j.release.Target))
-	j.telling.herald.Remember(j.release.ID, j.release.Told)
+	j.telling.begun[j.release.ID] = true
+	j.telling.herald.Remember(j.release.ID, marksIn(j.release))
 	j.telling.herald.Tell(m)
 }
 
 // tellEnd tells how releases ended: the one that the outcome is about, those it
-// left behind, and one that an earlier run had left. That a version is
-// quarantined was told when it was rolled back; it is told again where somebody
-// started a pipeline for it, not each time a poll comes upon it.
+// left behind, and one that an earlier run had left.
 func (p *program) tellEnd(out rollout.Outcome) {
 	t := p.tells()
-	if t.herald == nil || out.Interrupted && out.Kind == rollout.Failed || out.Kind == rollout.Quarantined && p.ci == nil {
+	if t.herald == nil {
 		return
 	}
 	for _, r := range out.Overtaken {
-		t.tell(rollout.Outcome{Kind: rollout.Superseded, Release: r, Serving: out.Serving, Message: nameOf(r) + " was superseded: a newer version was promoted"})
+		if r.ID != out.Release.ID {
+			t.tell(rollout.Outcome{Kind: rollout.Superseded, Release: r, Serving: out.Serving, Message: nameOf(r) + " was superseded: a newer version was promoted"})
+		}
 	}
 	if r := out.Recovered; r != nil && (r.ID != out.Release.ID || out.Kind == rollout.Nothing) {
 		t.tell(rollout.OutcomeOf(*r, out.Serving))
 	}
-	t.tell(out)
+	if !p.keepsQuiet(out) {
+		t.tell(out)
+	}
 }
 
+// keepsQuiet reports whether nobody needs to know. That a version is quarantined
+// was told when it was rolled back; it is told again where somebody started a
+// pipeline for it, not each time a poll comes upon it. Who interrupts what has
+// changed nothing knows, unless it was told that it is on its way.
+func (p *program) keepsQuiet(out rollout.Outcome) bool {
+	switch {
+	case out.Kind == rollout.Quarantined:
+		return p.ci == nil
+	case out.Interrupted && out.Kind == rollout.Failed:
+		return !p.telling.begun[out.Release.ID] && len(marksIn(out.Release)) == 0
+	}
+	return false
+}
+
+// tell tells how a release ended. What failed without one has ended none.
 func (t *telling) tell(out rollout.Outcome) {
-	if _, ok := toldKinds[out.Kind]; !ok {
+	if _, ok := toldKinds[out.Kind]; !ok || out.Kind == rollout.Failed && out.Release.ID == "" {
 		return
 	}
 	t.herald.Remember(out.Release.ID, marksIn(out.Release))
-	t.herald.Tell(messageOf(out), t.knowing(out.Release)...)
+	t.herald.Tell(messageOf(out), t.knowing(out)...)
 }
 
-// endedMark is what Told calls a channel that knows how the release ended.
+// endedMark is under which name Told keeps what kind of end a channel knows.
 func endedMark(channel string) string { return channel + "/ended" }
 
 // marksIn is where channels have their messages of the release.
@@ -84,39 +104,54 @@ func marksIn(r slipway.Release) map[string]string {
 	return marks
 }
 
-// knowing returns the channels that an earlier step has told how the release
-// ended.
-func (t *telling) knowing(r slipway.Release) []string {
+// knowing returns the channels that an earlier step has told this end.
+func (t *telling) knowing(out rollout.Outcome) []string {
 	var names []string
 	for _, name := range t.herald.Names() {
-		if r.Phase.Ended() && r.Told[endedMark(name)] != "" && !t.ending[r.ID] {
+		if out.Release.Told[endedMark(name)] == string(toldKinds[out.Kind]) {
 			names = append(names, name)
 		}
 	}
 	return names
 }
 
-// carry notes in the release what the next step needs to tell more of it.
-func (j *journey) carry(r *slipway.Release) {
-	t := j.tells()
-	if r.ID == "" || t.herald == nil {
-		if r.ID == j.release.ID {
-			r.Told = j.release.Told
-		}
-		return
-	}
-	told := map[string]string{}
+// inherit notes in the release who was told what by the steps before. How one
+// ended that has not ended, they are told anew.
+func (j *journey) inherit(r *slipway.Release) {
 	if r.ID == j.release.ID {
-		maps.Copy(told, j.release.Told)
+		r.Told = j.release.Told
 	}
-	maps.Copy(told, t.herald.Marks(r.ID))
-	if r.Phase.Ended() {
-		for _, name := range t.herald.Names() {
-			told[endedMark(name)] = "yes"
+	if !r.Phase.Ended() {
+		r.Told = marksIn(*r)
+	}
+}
+
+// handing is a release that was handed on to the next step before everybody was
+// told of it, and how to hand it on again.
+type handing struct {
+	release slipway.Release
+	again   func(slipway.Release) error
+}
+
+// handOn notes in what was handed on who was told: whoever was not reached is
+// told by a later step.
+func (p *program) handOn(told []notify.Told) {
+	for _, h := range p.handed {
+		before := h.release.Told
+		h.release.Told = maps.Collect(maps.All(before))
+		maps.Copy(h.release.Told, p.telling.herald.Marks(h.release.ID))
+		for _, one := range told {
+			if one.Release == h.release.ID && one.Err == nil && one.Kind != notify.Begun {
+				h.release.Told[endedMark(one.Channel)] = string(one.Kind)
+			}
 		}
-		t.ending[r.ID] = true
+		if maps.Equal(before, h.release.Told) {
+			continue
+		}
+		if err := h.again(h.release); err != nil {
+			p.story.warn("notify", "the next step does not know who was told: %v", err)
+		}
 	}
-	r.Told = told
 }
 
 // messageOf is an outcome as notifications tell it, in the words of the summary.
@@ -167,7 +202,9 @@ func (p *program) finishTelling(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
-	for _, told := range p.telling.herald.Close(ctx) {
+	all := p.telling.herald.Wait(ctx)
+	p.handOn(all)
+	for _, told := range all {
 		if told.Err != nil {
 			p.warnOf(told.Channel, told.Err)
 		}
@@ -175,6 +212,11 @@ func (p *program) finishTelling(ctx context.Context) {
 }
 
 func (p *program) warnOf(channel string, err error) {
+	p.story.warn("notify", "%s was not told: %s", channel, onOneLine(err))
+}
+
+// onOneLine is what happened, why, and what mends it.
+func onOneLine(err error) string {
 	head, reason := what(err)
-	p.story.warn("notify", "%s was not told: %s; %s", channel, head+orNothing(": ", reason), orElse(slipway.HintOf(err), lastResort(slipway.CodeOf(err))))
+	return head + orNothing(": ", reason) + "; " + orElse(slipway.HintOf(err), lastResort(slipway.CodeOf(err)))
 }

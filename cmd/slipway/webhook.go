@@ -156,16 +156,26 @@ func (cmd webhookTestCommand) Run(ctx context.Context, p *program) error {
 	}
 	all := []tested{}
 	for _, w := range asked {
-		d, err := registry.SendTest(ctx, w)
-		if err != nil {
-			return err
-		}
-		all = append(all, tested{lineOf(w), d, d.Problem(w)})
+		all = append(all, testOf(ctx, registry, w))
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
 	if err := p.result(all, func(w io.Writer) { printTested(w, all) }); err != nil {
 		return err
 	}
 	return unreached(all)
+}
+
+// testOf tests one webhook. That it cannot be tested is its own failure: one
+// whose receiver hangs says nothing of the others.
+func testOf(ctx context.Context, registry webhookRegistry, w mlflow.Webhook) tested {
+	d, err := registry.SendTest(ctx, w)
+	if err != nil {
+		head, reason := what(err)
+		return tested{lineOf(w), mlflow.Delivery{Failure: head + orNothing(": ", reason)}, err}
+	}
+	return tested{lineOf(w), d, d.Problem(w)}
 }
 
 func printTested(w io.Writer, all []tested) {

@@ -75,14 +75,24 @@ func checkReceiver(address string) error {
 		return usagef("--url is no address of a web server").WithHint("name the receiver: https://relay.example/webhook")
 	case to.User != nil:
 		return usagef("--url holds a user or password, which MLflow shows to all its admins").WithHint("leave it out: the signature tells the receiver who sends")
-	case to.Hostname() == "api.github.com" || strings.Contains(to.Path, "/api/v3/repos/"):
-		return usagef("%s cannot take MLflow's webhooks: GitHub wants a token in a header and event_type in the body, and MLflow can send neither", to.Host).
-			WithHint("let slipway relay receive them and call GitHub")
-	case strings.Contains(to.Path, "/_apis/") && !strings.Contains(to.Path, "/distributedtask/webhooks/"):
-		return usagef("%s cannot take MLflow's webhooks: Azure DevOps wants a token in a header, and MLflow can send none", to.Host).
-			WithHint("let slipway relay receive them and call Azure DevOps, or use an Incoming WebHook connection")
+	}
+	if why := cannotHear(to); why != "" {
+		return usagef("%s cannot take MLflow's webhooks: %s", to.Host, why).
+			WithHint("let slipway relay receive them and start the workflow or pipeline; Azure DevOps also has Incoming WebHook connections")
 	}
 	return nil
+}
+
+// cannotHear says why an address could never take what MLflow sends; "": it
+// may. Both servers want what MLflow cannot send.
+func cannotHear(to *url.URL) string {
+	switch {
+	case to.Hostname() == "api.github.com" || strings.Contains(to.Path, "/api/v3/repos/"):
+		return "GitHub wants a token in a header and event_type in the body, and MLflow can send neither"
+	case strings.Contains(to.Path, "/_apis/") && !strings.Contains(to.Path, "/distributedtask/webhooks/"):
+		return "Azure DevOps wants a token in a header, and MLflow can send none"
+	}
+	return ""
 }
 
 // secret is the one given, or a new one, written to the file before anything
@@ -117,14 +127,23 @@ func checkSecret(secret string) error {
 func writeSecret(path, secret string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err == nil {
-		_, err = f.WriteString(secret) // no newline: whoever reads the file would sign with it
-		err = errors.Join(err, f.Close())
+		err = fillSecret(f, secret)
 	}
 	if err != nil {
 		return usageError{(&slipway.Error{Op: "writing the secret", Code: slipway.Invalid, Err: err}).
 			WithHint(`name a new file, or take the one that is there: export %s="$(cat %s)"`, secretVariable, path)}
 	}
 	return nil
+}
+
+// fillSecret leaves the whole secret in the new file, or no file: a part of it
+// would be taken for the secret, and bar the way for the next.
+func fillSecret(f *os.File, secret string) error {
+	_, err := f.WriteString(secret) // no newline: whoever reads the file would sign with it
+	if err = errors.Join(err, f.Close()); err != nil {
+		err = errors.Join(err, os.Remove(f.Name()))
+	}
+	return err
 }
 
 // forget removes the secret that no webhook has, unless MLflow may have it.

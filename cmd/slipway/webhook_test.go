@@ -4,9 +4,13 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/slipway-dev/slipway"
+	"github.com/slipway-dev/slipway/mlflow"
 	"github.com/slipway-dev/slipway/mlflow/mlflowtest"
 )
 
@@ -14,20 +18,26 @@ import (
 // to the receiver. It returns slipway.
 func webhooked(t *testing.T, receiver http.HandlerFunc) func(args ...string) (int, string) {
 	t.Helper()
+	w := loosely(t)
+	server := httptest.NewServer(receiver)
+	t.Cleanup(server.Close)
+	slipway := func(args ...string) (int, string) { return w.slipway(t.Context(), nil, args...) }
+	if code, said := slipway("webhook", "create", "--url", server.URL+"/webhook"); code != 0 || !strings.Contains(said, "whoever is between MLflow and") || !strings.Contains(said, "is private") {
+		t.Fatalf("%d: %s", code, said)
+	}
+	return slipway
+}
+
+// loosely is a world whose MLflow may send to this machine.
+func loosely(t *testing.T) *world {
+	t.Helper()
 	models := mlflowtest.NewServer(mlflowtest.Config{LooseWebhooks: true})
 	uri, err := models.Start()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = models.Close() })
-	server := httptest.NewServer(receiver)
-	t.Cleanup(server.Close)
-	w := &world{vars: map[string]string{"HOME": t.TempDir(), "MLFLOW_TRACKING_URI": uri, "SLIPWAY_WEBHOOK_SECRET": "throwaway-secret-123"}}
-	slipway := func(args ...string) (int, string) { return w.slipway(t.Context(), nil, args...) }
-	if code, said := slipway("webhook", "create", "--url", server.URL+"/webhook"); code != 0 || !strings.Contains(said, "whoever is between MLflow and") || !strings.Contains(said, "is private") {
-		t.Fatalf("%d: %s", code, said)
-	}
-	return slipway
+	return &world{vars: map[string]string{"HOME": t.TempDir(), "MLFLOW_TRACKING_URI": uri, "SLIPWAY_WEBHOOK_SECRET": "throwaway-secret-123"}}
 }
 
 func TestWebhookTest(t *testing.T) {
@@ -55,6 +65,107 @@ func TestWebhookTest(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// hanging is a model registry that has no answer of one webhook's receiver.
+type hanging struct {
+	modelRegistry
+	webhookRegistry
+	deaf string
+}
+
+func (h hanging) SendTest(ctx context.Context, w mlflow.Webhook) (mlflow.Delivery, error) {
+	if w.Name == h.deaf {
+		return mlflow.Delivery{}, slipway.Errorf(slipway.Unavailable, "testing the webhook "+w.Name, "its receiver does not answer").WithHint("see whether MLflow reaches it")
+	}
+	return h.webhookRegistry.SendTest(ctx, w)
+}
+
+// Each of several webhooks is tested, whatever becomes of another one.
+func TestWebhookTestOfSeveral(t *testing.T) {
+	t.Parallel()
+	w := loosely(t)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/refuses" {
+			http.Error(w, "no", http.StatusUnauthorized)
+		}
+	}))
+	t.Cleanup(server.Close)
+	for _, name := range []string{"slipway", "slipway-deaf", "slipway-refuses", "other"} {
+		if code, said := w.slipway(t.Context(), nil, "webhook", "create", "--url", server.URL+"/"+strings.TrimPrefix(name, "slipway-"), "--name", name); code != 0 {
+			t.Fatalf("%d: %s", code, said)
+		}
+	}
+	deaf := func(to *ports) {
+		if models := to.models; to.target == nil {
+			to.models = func() (modelRegistry, error) {
+				registry, err := models()
+				hooks, _ := registry.(webhookRegistry)
+				return hanging{registry, hooks, "slipway-deaf"}, err
+			}
+		}
+	}
+	for name, tt := range map[string]struct {
+		wrap  func(*ports)
+		args  []string
+		code  int
+		says  []string
+		quiet string
+	}{
+		"all of ours":             {nil, nil, 1, []string{"slipway: a test event arrived", "slipway-deaf: a test event arrived", "answers 401", "fix: let webhook and receiver"}, "other:"},
+		"one hangs":               {deaf, nil, 1, []string{"slipway: a test event arrived", "2 of 3 do not arrive", "fix: "}, "other:"},
+		"one hangs, for programs": {deaf, []string{"-o", "json"}, 1, []string{`"failure": "testing the webhook slipway-deaf: its receiver does not answer"`, `"status": 401`, `"arrived": true`}, "other"},
+		"another's, by name":      {deaf, []string{"other"}, 0, []string{"other: a test event arrived"}, "slipway: a test"},
+	} {
+		code, said := w.slipway(t.Context(), tt.wrap, append([]string{"webhook", "test"}, tt.args...)...)
+		if code != tt.code || strings.Contains(said, tt.quiet) {
+			t.Errorf("%s: exit code %d, want %d\n%s", name, code, tt.code, said)
+		}
+		for _, want := range tt.says {
+			if !strings.Contains(said, want) {
+				t.Errorf("%s: it says nothing of %q:\n%s", name, want, said)
+			}
+		}
+	}
+}
+
+// Who is no admin of MLflow is told so by each of the commands.
+func TestWebhooksAreForAdmins(t *testing.T) {
+	t.Parallel()
+	models := mlflowtest.NewServer(mlflowtest.Config{Users: []mlflowtest.User{{Name: "cd", Password: "pw-of-cd", ReadOnly: true}}})
+	uri, err := models.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = models.Close() })
+	w := &world{vars: map[string]string{
+		"HOME": t.TempDir(), "MLFLOW_TRACKING_URI": uri, "MLFLOW_TRACKING_USERNAME": "cd", "MLFLOW_TRACKING_PASSWORD": "pw-of-cd", "SLIPWAY_WEBHOOK_SECRET": "throwaway-secret-123",
+	}}
+	for _, args := range [][]string{{"list"}, {"test"}, {"create", "--url", "https://1.1.1.1/webhook"}, {"delete", "slipway", "--yes"}} {
+		code, said := w.slipway(t.Context(), nil, append([]string{"webhook"}, args...)...)
+		if code != 1 || !strings.Contains(said, "only MLflow's admins may see webhooks") || !strings.Contains(said, "fix: run this as an admin of MLflow") {
+			t.Errorf("webhook %v: exit code %d\n%s", args, code, said)
+		}
+	}
+}
+
+// A secret that was not written whole leaves no file.
+func TestSecretsAreWrittenWhole(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(path) // writing to what is open for reading fails, as on a full disk
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := fillSecret(f, "secret"); err == nil {
+		t.Error("no error")
+	}
+	if _, err := os.Stat(path); err == nil {
+		t.Error("the file is still there")
 	}
 }
 

@@ -18,7 +18,6 @@ import (
 
 	"github.com/slipway-dev/slipway/e2e"
 	"github.com/slipway-dev/slipway/mlflow/mlflowtest"
-	"github.com/slipway-dev/slipway/relay"
 )
 
 const relaySecret = "bench-secret-0123456789"
@@ -119,7 +118,7 @@ func (r *relayed) deliver(t *testing.T, client *http.Client, id string, i int) {
 	}
 	req.Header.Set("X-MLflow-Delivery-Id", id)
 	req.Header.Set("X-MLflow-Timestamp", at)
-	req.Header.Set("X-MLflow-Signature", relay.Sign(relaySecret, id, at, []byte(body)))
+	req.Header.Set("X-MLflow-Signature", mlflowtest.Sign(relaySecret, id, at, []byte(body)))
 	res, err := client.Do(req)
 	if err != nil {
 		t.Error(err)

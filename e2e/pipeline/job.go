@@ -34,21 +34,27 @@ func (r *run) job(ctx context.Context, s stage, j job, earlier []JobResult) (Job
 	if err != nil {
 		return result, err
 	}
-	result.Outcome, result.Steps = a.status(ctx), a.results
-	for name, value := range a.outputs {
-		if j.deployment { // runOnce: the job's name stands for that of the hook
-			name = j.name + "." + name
-		}
-		result.Outputs[name] = value
-	}
+	result.Outcome = a.status(ctx)
+	result.add(j, a)
 	if result.Outcome == Failed && len(j.onFailure) > 0 {
 		hook, err := r.work(ctx, j, j.onFailure, vars)
 		if err != nil {
 			return result, err
 		}
-		result.Steps = append(result.Steps, hook.results...)
+		result.add(j, hook)
 	}
 	return result, nil
+}
+
+// add adds what an agent has done for the job.
+func (r *JobResult) add(j job, a *agent) {
+	r.Steps = append(r.Steps, a.results...)
+	for name, value := range a.outputs {
+		if j.deployment { // runOnce: the job's name stands for that of the hook, whichever it is
+			name = j.name + "." + name
+		}
+		r.Outputs[name] = value
+	}
 }
 
 // variablesOf are those of a job, before its expressions are evaluated.

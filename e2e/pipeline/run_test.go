@@ -197,7 +197,7 @@ stages:
             on:
               failure:
                 steps:
-                  - {bash: exit 0, name: back}
+                  - {bash: 'echo "##vso[task.setvariable variable=y;isOutput=true]and back"', name: back}
   - stage: Verify
     jobs:
       - job: C
@@ -208,10 +208,11 @@ stages:
     condition: and(always(), eq(dependencies.Deploy.result, 'Failed'), eq(dependencies.Verify.result, 'Skipped'))
     variables:
       - {name: said, value: "$[ coalesce(stageDependencies.Verify.C.outputs['verify.x'], stageDependencies.Deploy.Ship.outputs['Ship.anyway.x']) ]"}
+      - {name: hook, value: "$[ stageDependencies.Deploy.Ship.outputs['Ship.back.y'] ]"}
     jobs:
       - job: D
         steps:
-          - {bash: echo "it $SAID", name: tell}
+          - {bash: echo "it $SAID $HOOK", name: tell}
 `
 
 // A failing deployment: what comes after is skipped, what is for a failure runs.
@@ -222,7 +223,7 @@ func TestAFailingDeployment(t *testing.T) {
 	if diff := cmp.Diff(want, steps(r)); r.Outcome != pipeline.Failed || r.Stage("Verify").Outcome != pipeline.Skipped || diff != "" {
 		t.Errorf("%s, Verify %s, steps: %s", r.Outcome, r.Stage("Verify").Outcome, diff)
 	}
-	if got := r.Step("tell").Log; got != "it went on\n" {
+	if got := r.Step("tell").Log; got != "it went on and back\n" {
 		t.Errorf("told %q", got)
 	}
 }

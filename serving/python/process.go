@@ -78,7 +78,7 @@ func (e *Engine) command(socket, output *os.File, token string) (*exec.Cmd, erro
 	cmd.Env = append(e.environment(), tokenName+"="+token)
 	cmd.ExtraFiles = []*os.File{socket} // descriptor 3
 	cmd.Stdout, cmd.Stderr = output, output
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = endsWithUs()
 	if e.config.Wrap == nil {
 		return cmd, nil
 	}
@@ -110,7 +110,7 @@ func (p *process) live(cmd *exec.Cmd, started chan<- error, output *os.File, exp
 }
 
 func socketPair() (ours net.Conn, theirs *os.File, err error) {
-	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	fds, err := socketPairOfOurs()
 	if err != nil {
 		return nil, nil, fmt.Errorf("socketpair: %w", err)
 	}
@@ -122,6 +122,19 @@ func socketPair() (ours net.Conn, theirs *os.File, err error) {
 		return nil, nil, errors.Join(err, theirs.Close())
 	}
 	return ours, theirs, nil
+}
+
+// socketPairOfOurs is a pair that no process inherits which is started
+// meanwhile. Not every system makes such a pair in one call.
+func socketPairOfOurs() ([2]int, error) {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+	if err == nil {
+		syscall.CloseOnExec(fds[0])
+		syscall.CloseOnExec(fds[1])
+	}
+	return fds, err
 }
 
 // load has the worker load the model.
@@ -198,7 +211,7 @@ func (p *process) died(err error) error {
 }
 
 // toExit is how long a process that hung up may take to exit.
-const toExit = 5 * time.Second
+const toExit = 10 * time.Second
 
 // end ends the process, unless it does so itself, and waits for it and its
 // output.

@@ -87,7 +87,7 @@ var webhooks = []kase{
 		}
 		spec := b.hook(unheard)
 		spec.Secret = ""
-		if _, done, err := b.EnsureWebhook(b.ctx, spec); err != nil || done != mlflow.WebhookUnchanged {
+		if _, done, err := b.EnsureWebhook(b.ctx, spec); err != nil || done != mlflow.WebhookUpdated {
 			b.Fatalf("%s, %v", done, err)
 		}
 	}},
