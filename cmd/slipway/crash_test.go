@@ -21,7 +21,7 @@ import (
 // reads are the calls that leave no trace, told apart by hand. All other
 // methods of the ports are side effects.
 var reads = map[string]bool{
-	"models.Resolve": true, "models.AwaitReady": true, "models.SearchVersions": true,
+	"models.Resolve": true, "models.Promoted": true, "models.AwaitReady": true, "models.SearchVersions": true,
 	"images.Resolve": true, "images.Base": true, "images.Plan": true, "images.Check": true, "images.File": true, "images.FindKept": true,
 	"target.Observe": true, "journal.Load": true, "journal.Lock.Fence": true, "journal.Lock.Lost": true,
 	"verifier.Verify": true, "local.Stats": true, "local.File": true,
