@@ -109,8 +109,9 @@ func TestE2EKilledAtEveryCallOfTheAPIServer(t *testing.T) {
 	checkStruck(t, moments, struck, missed)
 }
 
-// checkStruck wants every kind of call to have been struck: each that leaves a
-// trace on both sides.
+// checkStruck wants every kind of call that leaves a trace to have been struck,
+// on both sides. What is only read depends on how the pods do: events are asked
+// for where one makes others wait.
 func checkStruck(t *testing.T, moments []moment, struck map[moment]bool, missed []moment) {
 	t.Helper()
 	type kind struct {
@@ -122,7 +123,7 @@ func checkStruck(t *testing.T, moments []moment, struck map[moment]bool, missed 
 		hit[kind{m.kind, m.side}] = true
 	}
 	for _, m := range moments {
-		if !hit[kind{m.kind, m.side}] && !t.Failed() {
+		if !m.reads && !hit[kind{m.kind, m.side}] && !t.Failed() {
 			t.Errorf("nothing was killed %s %q", m.side, m.kind)
 		}
 	}
