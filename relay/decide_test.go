@@ -98,3 +98,14 @@ func TestPause(t *testing.T) {
 		}
 	}
 }
+
+// A poll is never late, and at a whole second unless polls are frequent.
+func TestNextPoll(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 26, 20, 0, 0, 250e6, time.UTC)
+	for poll, want := range map[time.Duration]time.Duration{30 * time.Second: 29750 * time.Millisecond, time.Minute: 59750 * time.Millisecond, time.Second: time.Second} {
+		if got := relay.NextPoll(poll, now); got != want {
+			t.Errorf("%v: %v, want %v", poll, got, want)
+		}
+	}
+}

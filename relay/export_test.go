@@ -29,3 +29,6 @@ func (r *Relay) LimitPages(n int) error {
 	var now int
 	return r.store.db.QueryRow(fmt.Sprintf("PRAGMA max_page_count = %d", n)).Scan(&now)
 }
+
+// NextPoll is nextPoll.
+var NextPoll = nextPoll

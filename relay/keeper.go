@@ -163,9 +163,19 @@ const soonest = 10 * time.Millisecond
 // until is when to look again: at the next poll, or when something is due.
 func (k *keeper) until(p Promotion) time.Duration {
 	if p.Next.IsZero() {
-		return k.config.Poll
+		return nextPoll(k.config.Poll, time.Now())
 	}
 	return min(k.config.Poll, max(time.Until(p.Next), soonest))
+}
+
+// nextPoll is when the next poll is due: at a whole second, where polls are
+// seconds apart. A thousand keepers that wake up together, some each second,
+// cost a processor less than a thousand that wake it up one by one.
+func nextPoll(poll time.Duration, now time.Time) time.Duration {
+	if poll < 10*time.Second {
+		return poll
+	}
+	return now.Add(poll).Truncate(time.Second).Sub(now)
 }
 
 // failed notes why a look did not work and returns when to try again: soon
