@@ -110,7 +110,7 @@ func (w *relayWorld) Outlook(ctx context.Context, x relay.Watched, v slipway.Ver
 	version := slipway.ModelVersion{Name: x.Model.Name, Version: v}
 	would, err := j.outlook(ctx, version)
 	if err != nil {
-		return relay.Outlook{Prospect: relay.Unknown, Why: "the target cannot be asked: " + mended(err)}
+		return relay.Outlook{Prospect: relay.Unknown, Why: "the target cannot be asked: " + onOneLine(err)}
 	}
 	switch would {
 	case "nothing-to-do":
@@ -132,19 +132,11 @@ func (j *journey) turn(ctx context.Context, version slipway.ModelVersion) relay.
 	record, err := j.recordOf(ctx, j.afterTarget)
 	switch {
 	case err != nil: // the release would fail on it
-		return relay.Outlook{Prospect: relay.Behind, Why: j.after + " cannot be asked: " + mended(err)}
+		return relay.Outlook{Prospect: relay.Behind, Why: j.after + " cannot be asked: " + onOneLine(err)}
 	case !wasVerified(record, version):
 		return relay.Outlook{Prospect: relay.Behind, Why: j.after + " has not verified it"}
 	}
 	return relay.Outlook{Prospect: relay.Due}
-}
-
-// mended is why something failed and what mends it.
-func mended(err error) string {
-	if hint := slipway.HintOf(err); hint != "" {
-		return err.Error() + "; " + hint
-	}
-	return err.Error()
 }
 
 // unreadJournal is that of a cluster which this machine does not reach: the
